@@ -1,0 +1,181 @@
+//! How generated shapes are read, checked and written.
+
+use std::fmt;
+
+use longshore_seams::Timestamp;
+
+use crate::Value;
+
+/// Where in a request something stands, for messages: `containerDefinitions[0].portMappings[1]`.
+#[derive(Clone, Debug, Default)]
+pub struct Path(Vec<Segment>);
+
+#[derive(Clone, Debug)]
+enum Segment {
+    Member(&'static str),
+    Index(usize),
+    Key(String),
+}
+
+impl Path {
+    /// Descends into a member while `f` runs.
+    pub fn member<T>(&mut self, name: &'static str, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.0.push(Segment::Member(name));
+        let result = f(self);
+        self.0.pop();
+        result
+    }
+
+    /// Descends into a list item while `f` runs.
+    pub fn index<T>(&mut self, index: usize, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.0.push(Segment::Index(index));
+        let result = f(self);
+        self.0.pop();
+        result
+    }
+
+    /// Descends into a map's entry while `f` runs.
+    pub fn key<T>(&mut self, key: &str, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.0.push(Segment::Key(key.to_owned()));
+        let result = f(self);
+        self.0.pop();
+        result
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, segment) in self.0.iter().enumerate() {
+            match segment {
+                Segment::Member(name) if at == 0 => f.write_str(name)?,
+                Segment::Member(name) => write!(f, ".{name}")?,
+                Segment::Index(index) => write!(f, "[{index}]")?,
+                Segment::Key(key) => write!(f, "[{key}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A member has a type that its shape does not allow: `SerializationException`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// Where.
+    pub path: String,
+    /// What the shape wants.
+    pub expected: &'static str,
+    /// What was there.
+    pub found: &'static str,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}, found {}", self.path, self.expected, self.found)
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// A declared constraint (required, enum, length, range, pattern) that the input breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where.
+    pub path: String,
+    /// The offending value as AWS prints it; never a sensitive one.
+    pub value: String,
+    /// `Member must not be null`, `Member must have length greater than or equal to 1`, …
+    pub constraint: String,
+}
+
+/// A writer of one protocol's documents. Members that are absent are simply not written.
+pub trait Writer {
+    /// Begins a structure.
+    fn begin_structure(&mut self);
+    /// Names the member whose value is written next. `location` is its name in XML and query documents.
+    fn member(&mut self, name: &'static str, location: &'static str);
+    /// Ends a structure.
+    fn end_structure(&mut self);
+    /// Begins a list; `item` is the element name in XML, empty for a flattened list.
+    fn begin_list(&mut self, item: &'static str);
+    /// Ends a list.
+    fn end_list(&mut self);
+    /// Begins a map; element names in XML for entry, key and value.
+    fn begin_map(&mut self, entry: &'static str, key: &'static str, value: &'static str);
+    /// Names the entry whose value is written next.
+    fn key(&mut self, key: &str);
+    /// Ends a map.
+    fn end_map(&mut self);
+    /// A boolean.
+    fn boolean(&mut self, value: bool);
+    /// An integer.
+    fn integer(&mut self, value: i64);
+    /// A float or double.
+    fn float(&mut self, value: f64);
+    /// A string.
+    fn string(&mut self, value: &str);
+    /// A point in time.
+    fn timestamp(&mut self, value: Timestamp);
+    /// Bytes.
+    fn blob(&mut self, value: &[u8]);
+}
+
+/// A generated structure.
+pub trait Shape: Sized {
+    /// Reads the shape; unknown members are ignored, `null` is absent.
+    ///
+    /// # Errors
+    /// A member of another type than the model's.
+    fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError>;
+
+    /// Adds every declared constraint that this value breaks to `violations`.
+    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>);
+
+    /// Writes the shape.
+    fn write(&self, writer: &mut dyn Writer);
+}
+
+/// A modelled operation.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Its name, e.g. `RunTask`.
+    pub name: &'static str,
+    /// Whether it may be called without a signature (`authtype: none`).
+    pub unsigned: bool,
+    /// Whether it changes nothing, so needs no audit record (by name: Describe, List, Get, Filter, Discover).
+    pub read_only: bool,
+    /// Codes of its modelled errors.
+    pub errors: &'static [&'static str],
+    /// Paths (`a.b[].c`) of input members marked sensitive, for redaction.
+    pub sensitive: &'static [&'static str],
+    /// Name of the element around a query answer's result, if any.
+    pub result_wrapper: Option<&'static str>,
+}
+
+/// A service as its model describes it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ServiceModel {
+    /// Scope name in signatures, e.g. `ecs`.
+    pub signing_name: &'static str,
+    /// Prefix of `X-Amz-Target`, for JSON services.
+    pub target_prefix: Option<&'static str>,
+    /// API version, e.g. `2014-11-13`.
+    pub version: &'static str,
+    /// `json`, `query`, `ec2`, …: the model's own protocol.
+    pub protocol: &'static str,
+    /// `1.0` or `1.1`.
+    pub json_version: &'static str,
+    /// Namespace of XML answers.
+    pub xml_namespace: Option<&'static str>,
+    /// IAM prefix of its actions, e.g. `ecs`.
+    pub action_prefix: &'static str,
+    /// All operations, by name.
+    pub operations: &'static [Operation],
+}
+
+impl ServiceModel {
+    /// The operation called `name`.
+    #[must_use]
+    pub fn operation(&self, name: &str) -> Option<&'static Operation> {
+        self.operations.binary_search_by(|operation| operation.name.cmp(name)).ok().map(|at| &self.operations[at])
+    }
+}

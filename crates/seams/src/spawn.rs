@@ -1,0 +1,23 @@
+//! Background work.
+
+use std::fmt::Debug;
+
+use crate::BoxFuture;
+
+/// Runs futures in the background.
+pub trait Spawner: Send + Sync + Debug {
+    /// Starts `work`; `name` says in logs and metrics what it is.
+    fn spawn(&self, name: &'static str, work: BoxFuture<'static, ()>);
+}
+
+/// Spawns on the current tokio runtime.
+#[derive(Clone, Copy, Debug)]
+pub struct TokioSpawner;
+
+impl Spawner for TokioSpawner {
+    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+    fn spawn(&self, name: &'static str, work: BoxFuture<'static, ()>) {
+        tracing::trace!(name, "spawned");
+        tokio::spawn(work);
+    }
+}
