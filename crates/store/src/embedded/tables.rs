@@ -1,0 +1,201 @@
+//! The tables of the file, and reading them.
+
+use std::ops::Bound;
+
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
+    WriteTransaction,
+};
+
+use crate::change::Rows;
+use crate::embedded::FORMAT;
+use crate::{Entry, MAX_PAGE, MAX_PAGE_BYTES, Page, Range, Revision};
+
+/// Key → (revision of creation, revision of the last write, value).
+const DATA: TableDefinition<&[u8], (u64, u64, &[u8])> = TableDefinition::new("d");
+/// Revision → its operations (`change::encode`).
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("l");
+/// The [`Header`]'s members.
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+/// Most change-log rows, and the bytes after which no more, that one read of the log takes.
+const LOG_PAGE_ROWS: usize = 512;
+const LOG_PAGE_BYTES: usize = 2 << 20;
+
+/// What the file says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) format: u32,
+    pub(super) revision: Revision,
+    /// Oldest revision in the change log; one past `revision` when the log is empty.
+    pub(super) oldest: Revision,
+    /// Bytes of the change log's rows.
+    pub(super) log_bytes: u64,
+}
+
+/// The header; `None` when the file is new.
+pub(super) fn header(database: &Database) -> Result<Option<Header>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let meta = match transaction.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        other => other?,
+    };
+    let read = |name: &str| -> Result<u64, redb::Error> {
+        let value = meta.get(name)?.map(|value| value.value());
+        value.ok_or_else(|| redb::Error::Corrupted(format!("meta lacks {name}")))
+    };
+    let format = u32::try_from(read("format")?).unwrap_or(u32::MAX);
+    if format > FORMAT {
+        // The rest may have another meaning there.
+        return Ok(Some(Header { format, revision: 0, oldest: 1, log_bytes: 0 }));
+    }
+    Ok(Some(Header { format, revision: read("revision")?, oldest: read("oldest")?, log_bytes: read("log_bytes")? }))
+}
+
+/// A durable write transaction whose commit leaves nothing to repair after a crash.
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// Makes the tables of an empty file.
+pub(super) fn initialize(database: &Database) -> Result<Header, redb::Error> {
+    let header = Header { format: FORMAT, revision: 0, oldest: 1, log_bytes: 0 };
+    let transaction = begin(database)?;
+    Tables::of(&transaction)?.write_header(&header)?;
+    transaction.commit()?;
+    Ok(header)
+}
+
+/// The tables, being written.
+pub(super) struct Tables<'txn> {
+    data: Table<'txn, &'static [u8], (u64, u64, &'static [u8])>,
+    log: Table<'txn, u64, &'static [u8]>,
+    meta: Table<'txn, &'static str, u64>,
+}
+
+impl<'txn> Tables<'txn> {
+    pub(super) fn of(transaction: &'txn WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            data: transaction.open_table(DATA)?,
+            log: transaction.open_table(LOG)?,
+            meta: transaction.open_table(META)?,
+        })
+    }
+
+    pub(super) fn write_header(&mut self, header: &Header) -> Result<(), redb::Error> {
+        self.meta.insert("format", u64::from(header.format))?;
+        self.meta.insert("revision", header.revision)?;
+        self.meta.insert("oldest", header.oldest)?;
+        self.meta.insert("log_bytes", header.log_bytes)?;
+        Ok(())
+    }
+
+    /// Appends a change-log row.
+    pub(super) fn append(&mut self, revision: Revision, row: &[u8]) -> Result<(), redb::Error> {
+        self.log.insert(revision, row)?;
+        Ok(())
+    }
+
+    /// Drops the oldest change-log row; its revision and bytes.
+    pub(super) fn drop_oldest(&mut self) -> Result<Option<(Revision, u64)>, redb::Error> {
+        Ok(self.log.pop_first()?.map(|(revision, row)| (revision.value(), row.value().len() as u64)))
+    }
+}
+
+impl Rows for Tables<'_> {
+    type Error = redb::Error;
+
+    fn find(&self, key: &[u8]) -> Result<Option<(Revision, Revision)>, redb::Error> {
+        Ok(self.data.get(key)?.map(|row| {
+            let (created, modified, _) = row.value();
+            (created, modified)
+        }))
+    }
+
+    fn put(&mut self, key: &[u8], created: Revision, modified: Revision, value: &[u8]) -> Result<(), redb::Error> {
+        self.data.insert(key, (created, modified, value))?;
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), redb::Error> {
+        self.data.remove(key)?;
+        Ok(())
+    }
+}
+
+/// The last committed state, unmoved by later commits.
+pub(super) struct Snapshot {
+    data: ReadOnlyTable<&'static [u8], (u64, u64, &'static [u8])>,
+    log: ReadOnlyTable<u64, &'static [u8]>,
+    meta: ReadOnlyTable<&'static str, u64>,
+}
+
+impl Snapshot {
+    pub(super) fn of(database: &Database) -> Result<Self, redb::Error> {
+        let transaction = database.begin_read()?;
+        Ok(Self {
+            data: transaction.open_table(DATA)?,
+            log: transaction.open_table(LOG)?,
+            meta: transaction.open_table(META)?,
+        })
+    }
+
+    fn member(&self, name: &str) -> Result<u64, redb::Error> {
+        Ok(self.meta.get(name)?.map_or(0, |value| value.value()))
+    }
+
+    /// The oldest revision that can be watched.
+    pub(super) fn oldest(&self) -> Result<Revision, redb::Error> {
+        self.member("oldest")
+    }
+
+    pub(super) fn entry(&self, key: &[u8]) -> Result<Option<Entry>, redb::Error> {
+        Ok(self.data.get(key)?.map(|row| entry(key, row.value())))
+    }
+
+    pub(super) fn page(&self, range: &Range) -> Result<Page, redb::Error> {
+        let mut page = Page { entries: Vec::new(), more: false, revision: self.member("revision")? };
+        if !range.end.is_empty() && range.end <= range.start {
+            return Ok(page);
+        }
+        let end = if range.end.is_empty() { Bound::Unbounded } else { Bound::Excluded(range.end.as_slice()) };
+        let mut bytes = 0;
+        for row in self.data.range::<&[u8]>((Bound::Included(range.start.as_slice()), end))? {
+            if page.entries.len() >= range.limit.min(MAX_PAGE) || bytes > MAX_PAGE_BYTES {
+                page.more = true;
+                break;
+            }
+            let (key, row) = row?;
+            let entry = entry(key.value(), row.value());
+            bytes += entry.key.len() + entry.value.len();
+            page.entries.push(entry);
+        }
+        Ok(page)
+    }
+
+    /// The oldest revision kept, and a bounded number of change-log rows from `from` to `to`.
+    pub(super) fn changes(
+        &self,
+        from: Revision,
+        to: Revision,
+    ) -> Result<(Revision, Vec<(Revision, Vec<u8>)>), redb::Error> {
+        let mut rows: Vec<(Revision, Vec<u8>)> = Vec::new();
+        let mut bytes = 0;
+        for row in self.log.range(from..=to)? {
+            if rows.len() >= LOG_PAGE_ROWS || bytes > LOG_PAGE_BYTES {
+                break;
+            }
+            let (revision, row) = row?;
+            bytes += row.value().len();
+            rows.push((revision.value(), row.value().to_vec()));
+        }
+        Ok((self.oldest()?, rows))
+    }
+}
+
+fn entry(key: &[u8], (create_revision, mod_revision, value): (u64, u64, &[u8])) -> Entry {
+    Entry { key: key.to_vec(), value: value.to_vec(), create_revision, mod_revision }
+}
