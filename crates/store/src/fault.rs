@@ -29,6 +29,8 @@ struct State {
     syncs: u64,
     /// Syncs fail from this one on.
     failing_from: Option<u64>,
+    /// Writes, cuts and syncs until the power goes.
+    operations_left: Option<u64>,
     /// No power.
     off: bool,
 }
@@ -87,6 +89,11 @@ impl FaultDisk {
         state.failing_from = Some(state.syncs + more);
     }
 
+    /// Makes the power go before the write, cut or sync that follows `more` further ones.
+    pub fn lose_power_after(&self, more: u64) {
+        locked(&self.state).operations_left = Some(more);
+    }
+
     /// Syncs so far.
     #[must_use]
     pub fn syncs(&self) -> u64 {
@@ -110,6 +117,16 @@ impl State {
     fn powered(&mut self) -> io::Result<&mut Self> {
         if self.off { Err(io::Error::other("the power is off")) } else { Ok(self) }
     }
+
+    /// Counts an operation that changes something.
+    fn changing(&mut self) -> io::Result<&mut Self> {
+        match &mut self.operations_left {
+            Some(0) => self.off = true,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.powered()
+    }
 }
 
 impl StorageBackend for FaultDisk {
@@ -127,7 +144,7 @@ impl StorageBackend for FaultDisk {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         let mut state = locked(&self.state);
-        let state = state.powered()?;
+        let state = state.changing()?;
         let length = position(length)?;
         state.current.resize(length, 0);
         state.unsynced.push(Unsynced::SetLen(length));
@@ -136,7 +153,7 @@ impl StorageBackend for FaultDisk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = locked(&self.state);
-        let state = state.powered()?;
+        let state = state.changing()?;
         if state.failing_from.is_some_and(|from| state.syncs >= from) {
             return Err(io::Error::other("injected: the sync failed"));
         }
@@ -152,7 +169,7 @@ impl StorageBackend for FaultDisk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = locked(&self.state);
-        let state = state.powered()?;
+        let state = state.changing()?;
         let offset = position(offset)?;
         overwrite(&mut state.current, offset, data);
         state.unsynced.push(Unsynced::Write { offset, bytes: data.to_vec() });

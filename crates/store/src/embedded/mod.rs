@@ -225,12 +225,12 @@ impl Log for Shared {
         to: Revision,
     ) -> BoxFuture<'static, Result<(Vec<Change>, Revision), StoreError>> {
         Box::pin(off_the_workers(move || {
-            let (oldest, rows) = Shared::look(&self, |snapshot| snapshot.changes(from, to))?;
-            if from < oldest {
-                return Err(StoreError::Compacted { oldest });
+            let page = self.look(|snapshot| snapshot.changes(from, to))?;
+            if from < page.oldest {
+                return Err(StoreError::Compacted { oldest: page.oldest });
             }
-            let mut changes = Vec::with_capacity(rows.len());
-            for (revision, row) in rows {
+            let mut changes = Vec::with_capacity(page.rows.len());
+            for (revision, row) in page.rows {
                 let ops = crate::change::decode(&row)
                     .ok_or_else(|| self.failed(format_args!("the change of revision {revision} is damaged")))?;
                 changes.push(Change { revision, ops });

@@ -176,24 +176,28 @@ impl Snapshot {
         Ok(page)
     }
 
-    /// The oldest revision kept, and a bounded number of change-log rows from `from` to `to`.
-    pub(super) fn changes(
-        &self,
-        from: Revision,
-        to: Revision,
-    ) -> Result<(Revision, Vec<(Revision, Vec<u8>)>), redb::Error> {
-        let mut rows: Vec<(Revision, Vec<u8>)> = Vec::new();
+    /// A bounded number of change-log rows from `from` to `to` (both inclusive).
+    pub(super) fn changes(&self, from: Revision, to: Revision) -> Result<LogPage, redb::Error> {
+        let mut page = LogPage { oldest: self.oldest()?, rows: Vec::new() };
         let mut bytes = 0;
         for row in self.log.range(from..=to)? {
-            if rows.len() >= LOG_PAGE_ROWS || bytes > LOG_PAGE_BYTES {
+            if page.rows.len() >= LOG_PAGE_ROWS || bytes > LOG_PAGE_BYTES {
                 break;
             }
             let (revision, row) = row?;
             bytes += row.value().len();
-            rows.push((revision.value(), row.value().to_vec()));
+            page.rows.push((revision.value(), row.value().to_vec()));
         }
-        Ok((self.oldest()?, rows))
+        Ok(page)
     }
+}
+
+/// Part of the change log.
+pub(super) struct LogPage {
+    /// The oldest revision kept.
+    pub(super) oldest: Revision,
+    /// Revisions and their encoded operations.
+    pub(super) rows: Vec<(Revision, Vec<u8>)>,
 }
 
 fn entry(key: &[u8], (create_revision, mod_revision, value): (u64, u64, &[u8])) -> Entry {
