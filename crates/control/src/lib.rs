@@ -1,1 +1,16 @@
-//! control
+//! The control plane: operations (one file per resource), reconcilers (one file per loop), the
+//! agent gateway. The only room that joins store, scheduler and agents.
+//!
+//! Invariant: no call waits for a container, and none leaves work half done in a crash: an
+//! operation is one transaction, or a resumable sequence of them.
+
+pub mod accounts;
+pub mod authorizer;
+pub mod changes;
+pub mod engine;
+mod keys;
+pub mod keyring;
+pub mod operations;
+pub mod pagination;
+pub mod service;
+pub mod state;

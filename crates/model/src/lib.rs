@@ -1,1 +1,11 @@
-//! model
+//! The domain: ARNs, ids, stored records, state machines, validation.
+//!
+//! Invariant: pure. No async, no clock, no randomness, no I/O.
+
+pub mod arn;
+pub mod id;
+pub mod record;
+pub mod records;
+
+pub use arn::{Arn, Scope};
+pub use id::Id;

@@ -1,0 +1,123 @@
+//! What a transaction does: typed changes, made to memory and to the store alike.
+
+use std::sync::Arc;
+
+use longshore_model::record::encode;
+use longshore_model::records::{
+    AccessKeyRecord, AccountRecord, ClusterRecord, ContainerInstanceRecord, FamilyRecord, GrantRecord,
+    IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskDefinitionRecord, TaskRecord,
+};
+use longshore_model::{Id, Scope};
+use longshore_store::Op;
+
+use crate::keys;
+
+/// One change of the working set.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A cluster was made or changed.
+    PutCluster(Scope, Arc<ClusterRecord>),
+    /// A family's counter moved. Comes before the revision it counts.
+    PutFamily(Scope, Arc<FamilyRecord>),
+    /// A task definition was registered or changed.
+    PutTaskDefinition(Scope, Arc<TaskDefinitionRecord>),
+    /// A task definition was deleted for good.
+    DeleteTaskDefinition(Scope, String, u32),
+    /// A container instance was registered or changed.
+    PutContainerInstance(Scope, Arc<ContainerInstanceRecord>),
+    /// A container instance was forgotten: cluster, id.
+    DeleteContainerInstance(Scope, Id, Id),
+    /// An agent's connection came or went: cluster, id, whether it stands. In memory only.
+    AgentConnected(Scope, Id, Id, bool),
+    /// A task was made or changed.
+    PutTask(Scope, Arc<TaskRecord>),
+    /// A stopped task went to history: cluster, id.
+    DeleteTask(Scope, Id, Id),
+    /// A client token was used.
+    PutIdempotency(Scope, Arc<IdempotencyRecord>),
+    /// A client token was forgotten: operation, token.
+    DeleteIdempotency(Scope, String, String),
+    /// An account was made.
+    PutAccount(Arc<AccountRecord>),
+    /// An access key was made.
+    PutAccessKey(Arc<AccessKeyRecord>),
+    /// An access key was deleted.
+    DeleteAccessKey(String),
+    /// An agent joined, or was bound to its container instance.
+    PutGrant(Arc<GrantRecord>),
+    /// An agent's grant ended.
+    DeleteGrant(String),
+    /// A join token was made.
+    PutJoinToken(Arc<JoinTokenRecord>),
+    /// A join token was used or has expired.
+    DeleteJoinToken(String),
+    /// Something happened.
+    PutEvent(Arc<OutboxRecord>),
+    /// An event was delivered.
+    DeleteEvent(u64),
+}
+
+impl Change {
+    /// The write that makes this change durable; `None` for what lives in memory only.
+    pub(crate) fn op(&self) -> Option<Op> {
+        Some(match self {
+            Self::PutCluster(scope, record) => Op::Put(keys::cluster(scope, record.id), encode(&**record)),
+            Self::PutFamily(scope, record) => Op::Put(keys::family(scope, &record.family), encode(&**record)),
+            Self::PutTaskDefinition(scope, record) => {
+                Op::Put(keys::task_definition(scope, &record.family, record.revision), encode(&**record))
+            }
+            Self::DeleteTaskDefinition(scope, family, revision) => {
+                Op::Delete(keys::task_definition(scope, family, *revision))
+            }
+            Self::PutContainerInstance(scope, record) => {
+                Op::Put(keys::container_instance(scope, record.cluster, record.id), encode(&**record))
+            }
+            Self::DeleteContainerInstance(scope, cluster, id) => {
+                Op::Delete(keys::container_instance(scope, *cluster, *id))
+            }
+            Self::AgentConnected(..) => return None,
+            Self::PutTask(scope, record) => Op::Put(keys::task(scope, record.cluster, record.id), encode(&**record)),
+            Self::DeleteTask(scope, cluster, id) => Op::Delete(keys::task(scope, *cluster, *id)),
+            Self::PutIdempotency(scope, record) => {
+                Op::Put(keys::idempotency(scope, &record.operation, &record.token), encode(&**record))
+            }
+            Self::DeleteIdempotency(scope, operation, token) => {
+                Op::Delete(keys::idempotency(scope, operation, token))
+            }
+            Self::PutAccount(record) => Op::Put(keys::account(&record.id), encode(&**record)),
+            Self::PutAccessKey(record) => Op::Put(keys::access_key(&record.id), encode(&**record)),
+            Self::DeleteAccessKey(id) => Op::Delete(keys::access_key(id)),
+            Self::PutGrant(record) => Op::Put(keys::grant(&record.id), encode(&**record)),
+            Self::DeleteGrant(id) => Op::Delete(keys::grant(id)),
+            Self::PutJoinToken(record) => Op::Put(keys::join_token(&record.hash), encode(&**record)),
+            Self::DeleteJoinToken(hash) => Op::Delete(keys::join_token(hash)),
+            Self::PutEvent(record) => Op::Put(keys::outbox(record.sequence), encode(&**record)),
+            Self::DeleteEvent(sequence) => Op::Delete(keys::outbox(*sequence)),
+        })
+    }
+}
+
+/// The changes of one transaction, in order. The state does not change while they are collected.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub(crate) list: Vec<Change>,
+}
+
+impl Changes {
+    /// Adds a change.
+    pub fn push(&mut self, change: Change) {
+        self.list.push(change);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none: nothing is written then.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}

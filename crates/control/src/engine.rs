@@ -1,0 +1,312 @@
+//! How state is read and changed: memory runs ahead of the commit, answers don't.
+//!
+//! A write runs under the lock: it looks at the state and collects [`Changes`]; they are applied
+//! to memory and queued at the store in the same order; the lock is released; the answer waits
+//! until the store says that they are durable. A read waits for what it has seen. So no client
+//! ever sees what a crash could take back, and a failed commit ends the process.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use longshore_model::Scope;
+use longshore_model::record::decode;
+use longshore_seams::{BoxFuture, Seams};
+use longshore_store::{MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Op, Range, Store, StoreError, Txn, TxnOutcome};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::changes::{Change, Changes};
+use crate::keys::{self, Kind};
+use crate::state::State;
+
+/// Sees every committed transaction, in commit order, after it is durable.
+pub trait CommitObserver: Send + Sync {
+    /// Must not block; wakes whoever acts on the changes.
+    fn committed(&self, changes: &[Change]);
+}
+
+/// What happens when the store can no longer be written: by default the process ends.
+pub type OnFatal = Arc<dyn Fn(&StoreError) + Send + Sync>;
+
+/// The state could not be loaded, or not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored record can't be read.
+    #[error("{key}: {source}")]
+    Record {
+        /// Its key.
+        key: String,
+        /// Why.
+        #[source]
+        source: longshore_model::record::RecordError,
+    },
+    /// A key that no version of ours wrote.
+    #[error("the store holds a key that this version does not know: {0}")]
+    Key(String),
+}
+
+struct Pending {
+    sequence: u64,
+    durable: BoxFuture<'static, Result<TxnOutcome, StoreError>>,
+    changes: Vec<Change>,
+    done: oneshot::Sender<()>,
+}
+
+struct Guarded {
+    state: State,
+    /// Transactions queued so far.
+    submitted: u64,
+}
+
+/// The working set and its store. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    guarded: RwLock<Guarded>,
+    store: Arc<dyn Store>,
+    pending: mpsc::UnboundedSender<Pending>,
+    durable: watch::Receiver<u64>,
+    observers: RwLock<Vec<Arc<dyn CommitObserver>>>,
+    seams: Seams,
+}
+
+impl Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("store", &self.inner.store).finish_non_exhaustive()
+    }
+}
+
+fn read_guard<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write_guard<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// Loads everything that is in `store`.
+    ///
+    /// # Errors
+    /// The store can't be read, or holds what this version can't read.
+    pub async fn open(store: Arc<dyn Store>, seams: Seams, on_fatal: OnFatal) -> Result<Self, EngineError> {
+        let state = load(&*store).await?;
+        let (pending, queue) = mpsc::unbounded_channel();
+        let (durable_sender, durable) = watch::channel(0);
+        let inner = Arc::new(Inner {
+            guarded: RwLock::new(Guarded { state, submitted: 0 }),
+            store,
+            pending,
+            durable,
+            observers: RwLock::new(Vec::new()),
+            seams: seams.clone(),
+        });
+        let weak = Arc::downgrade(&inner);
+        seams.spawner.spawn("commit", Box::pin(commit_loop(weak, queue, durable_sender, on_fatal)));
+        Ok(Self { inner })
+    }
+
+    /// The seams that this control plane runs on.
+    #[must_use]
+    pub fn seams(&self) -> &Seams {
+        &self.inner.seams
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// Adds an observer of all later commits.
+    pub fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        write_guard(&self.inner.observers).push(observer);
+    }
+
+    /// Looks at the state without waiting for durability: for internal decisions that no client sees.
+    pub fn peek<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&read_guard(&self.inner.guarded).state)
+    }
+
+    /// Looks at the state; resolves once everything that was seen is durable.
+    pub async fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        let (seen, submitted) = {
+            let guarded = read_guard(&self.inner.guarded);
+            (look(&guarded.state), guarded.submitted)
+        };
+        self.wait_durable(submitted).await;
+        seen
+    }
+
+    async fn wait_durable(&self, sequence: u64) {
+        let mut durable = self.inner.durable.clone();
+        if durable.wait_for(|done| *done >= sequence).await.is_err() {
+            // The commit loop is gone: the process is ending and no answer may leave it.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Decides and changes, atomically; resolves once the changes are durable.
+    ///
+    /// `decide` sees the state as it is before its changes. It must not push more changes than a
+    /// transaction may hold ([`MAX_TXN_OPERATIONS`], [`MAX_TXN_BYTES`]): larger work is a sequence
+    /// of transactions. When the returned future is dropped the changes happen all the same.
+    ///
+    /// # Errors
+    /// What `decide` answers; nothing is changed then.
+    pub async fn write<T, E: From<TooManyChanges>>(
+        &self,
+        decide: impl FnOnce(&State, &mut Changes) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (answer, done, submitted) = {
+            let mut guarded = write_guard(&self.inner.guarded);
+            let mut changes = Changes::default();
+            let answer = decide(&guarded.state, &mut changes)?;
+            let ops: Vec<Op> = changes.list.iter().filter_map(Change::op).collect();
+            check_size(&ops)?;
+            for change in &changes.list {
+                guarded.state.apply(change);
+            }
+            let done = (!changes.list.is_empty()).then(|| self.queue(&mut guarded, ops, changes.list));
+            (answer, done, guarded.submitted)
+        };
+        match done {
+            Some(done) => {
+                if done.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            // Nothing was changed, but what `decide` saw may still be on its way to the disk.
+            None => self.wait_durable(submitted).await,
+        }
+        Ok(answer)
+    }
+
+    fn queue(&self, guarded: &mut Guarded, ops: Vec<Op>, changes: Vec<Change>) -> oneshot::Receiver<()> {
+        guarded.submitted += 1;
+        let durable: BoxFuture<'static, _> = if ops.is_empty() {
+            Box::pin(std::future::ready(Ok(TxnOutcome::Committed(0))))
+        } else {
+            self.inner.store.submit(Txn { compares: Vec::new(), ops })
+        };
+        let (done, waiting) = oneshot::channel();
+        // A closed channel means that the process is ending: the caller then waits for ever.
+        let _ = self.inner.pending.send(Pending { sequence: guarded.submitted, durable, changes, done });
+        waiting
+    }
+}
+
+/// A decision made more changes than a transaction may hold: a fault of ours, never of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a transaction of {operations} operations and {bytes} bytes is too large")]
+pub struct TooManyChanges {
+    operations: usize,
+    bytes: usize,
+}
+
+impl From<TooManyChanges> for longshore_api::ServiceError {
+    fn from(error: TooManyChanges) -> Self {
+        Self::server("ServerException", error.to_string())
+    }
+}
+
+fn check_size(ops: &[Op]) -> Result<(), TooManyChanges> {
+    let size = |op: &Op| match op {
+        Op::Put(key, value) => key.len() + value.len(),
+        Op::Delete(key) => key.len(),
+    };
+    let bytes = ops.iter().map(size).sum();
+    if ops.len() > MAX_TXN_OPERATIONS || bytes > MAX_TXN_BYTES {
+        return Err(TooManyChanges { operations: ops.len(), bytes });
+    }
+    Ok(())
+}
+
+/// Waits for each transaction in order, tells the observers, then the caller.
+async fn commit_loop(
+    inner: std::sync::Weak<Inner>,
+    mut queue: mpsc::UnboundedReceiver<Pending>,
+    durable: watch::Sender<u64>,
+    on_fatal: OnFatal,
+) {
+    let mut batch = VecDeque::new();
+    while let Some(first) = queue.recv().await {
+        batch.push_back(first);
+        while let Ok(next) = queue.try_recv() {
+            batch.push_back(next);
+        }
+        while let Some(pending) = batch.pop_front() {
+            match pending.durable.await {
+                Ok(TxnOutcome::Committed(_)) => {}
+                Ok(TxnOutcome::Conflict) => {
+                    let reason = "a transaction without compares was refused".to_owned();
+                    return on_fatal(&StoreError::Failed { path: String::new(), reason });
+                }
+                Err(error) => return on_fatal(&error),
+            }
+            durable.send_replace(pending.sequence);
+            let Some(inner) = inner.upgrade() else { return };
+            let observers = read_guard(&inner.observers).clone();
+            for observer in &observers {
+                observer.committed(&pending.changes);
+            }
+            // The caller may have gone away; the change stands.
+            let _ = pending.done.send(());
+        }
+    }
+}
+
+async fn load(store: &dyn Store) -> Result<State, EngineError> {
+    let mut state = State::default();
+    // What refers to something else is applied after it, whatever the order of the keys.
+    let mut late = Vec::new();
+    let mut start = Vec::new();
+    loop {
+        let page = store.range(Range { start, end: Vec::new(), limit: longshore_store::MAX_PAGE }).await?;
+        for entry in &page.entries {
+            match load_change(&entry.key, &entry.value)? {
+                Some(change @ (Change::PutTaskDefinition(..) | Change::PutTask(..))) => late.push(change),
+                Some(change) => state.apply(&change),
+                None => {}
+            }
+        }
+        match page.entries.last().filter(|_| page.more) {
+            Some(last) => {
+                start = last.key.clone();
+                start.push(0);
+            }
+            None => break,
+        }
+    }
+    for change in &late {
+        state.apply(change);
+    }
+    Ok(state)
+}
+
+fn load_change(key: &[u8], value: &[u8]) -> Result<Option<Change>, EngineError> {
+    let text = || String::from_utf8_lossy(key).into_owned();
+    let (scope, kind) = keys::parse(key).ok_or_else(|| EngineError::Key(text()))?;
+    let scope = scope.unwrap_or_else(|| Scope::new("", ""));
+    let change = match kind {
+        Kind::Cluster => decode(value).map(|record| Change::PutCluster(scope, Arc::new(record))),
+        Kind::Family => decode(value).map(|record| Change::PutFamily(scope, Arc::new(record))),
+        Kind::TaskDefinition => decode(value).map(|record| Change::PutTaskDefinition(scope, Arc::new(record))),
+        Kind::ContainerInstance => decode(value).map(|record| Change::PutContainerInstance(scope, Arc::new(record))),
+        Kind::Task => decode(value).map(|record| Change::PutTask(scope, Arc::new(record))),
+        Kind::Idempotency => decode(value).map(|record| Change::PutIdempotency(scope, Arc::new(record))),
+        Kind::Account => decode(value).map(|record| Change::PutAccount(Arc::new(record))),
+        Kind::AccessKey => decode(value).map(|record| Change::PutAccessKey(Arc::new(record))),
+        Kind::Grant => decode(value).map(|record| Change::PutGrant(Arc::new(record))),
+        Kind::JoinToken => decode(value).map(|record| Change::PutJoinToken(Arc::new(record))),
+        Kind::Outbox => decode(value).map(|record| Change::PutEvent(Arc::new(record))),
+        Kind::Foreign => return Ok(None),
+    };
+    change.map(Some).map_err(|source| EngineError::Record { key: text(), source })
+}

@@ -1,0 +1,31 @@
+//! The operations, one file per resource. Each is: resolve, validate (pure), one transaction, answer.
+
+use longshore_api::{ServiceError, ecs};
+use longshore_model::Scope;
+
+use crate::state::{ClusterState, ScopeState};
+
+/// The cluster used when a request names none.
+pub const DEFAULT_CLUSTER: &str = "default";
+
+/// The ACTIVE cluster that a request names, by name or ARN; the one called `default` when it names none.
+///
+/// # Errors
+/// `InvalidParameterException` for an ARN of something else, `ClusterNotFoundException`.
+pub fn resolve_cluster<'a>(
+    state: &'a ScopeState,
+    scope: &Scope,
+    named: Option<&str>,
+) -> Result<&'a ClusterState, ServiceError> {
+    let named = named.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
+    let name = scope
+        .cluster_name(named)
+        .ok_or_else(|| ecs::error::invalid_parameter_exception(format!("Invalid identifier: {named} is not a cluster of this account and region.")))?;
+    state.active_cluster(name).ok_or_else(cluster_not_found)
+}
+
+/// ECS's own words.
+#[must_use]
+pub fn cluster_not_found() -> ServiceError {
+    ecs::error::cluster_not_found_exception("Cluster not found.")
+}

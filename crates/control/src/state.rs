@@ -1,0 +1,390 @@
+//! The working set: every live record in memory, with the indexes that requests need.
+//!
+//! Changed only by [`State::apply`]; so the indexes can't disagree with the records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use longshore_model::records::{
+    AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceRecord, ContainerInstanceStatus,
+    DesiredStatus, FamilyRecord, GrantRecord, IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskDefinitionRecord,
+    TaskRecord, TaskStatus,
+};
+use longshore_model::{Id, Scope};
+
+use crate::changes::Change;
+
+/// Everything the control plane knows.
+#[derive(Debug, Default)]
+pub struct State {
+    scopes: BTreeMap<Scope, ScopeState>,
+    /// Accounts by id.
+    pub accounts: BTreeMap<String, Arc<AccountRecord>>,
+    /// Access keys by id.
+    pub access_keys: BTreeMap<String, Arc<AccessKeyRecord>>,
+    /// Agent grants by id.
+    pub grants: BTreeMap<String, Arc<GrantRecord>>,
+    /// Join tokens by hash.
+    pub join_tokens: BTreeMap<String, Arc<JoinTokenRecord>>,
+    /// Events waiting to be delivered, by sequence.
+    pub outbox: BTreeMap<u64, Arc<OutboxRecord>>,
+    /// The last sequence given to an event.
+    pub last_event: u64,
+}
+
+/// The records of one account and region.
+#[derive(Debug, Default)]
+pub struct ScopeState {
+    /// Cluster incarnations.
+    pub clusters: BTreeMap<Id, ClusterState>,
+    /// The newest incarnation of each name.
+    names: BTreeMap<String, Id>,
+    /// Task definition families by name.
+    pub families: BTreeMap<String, FamilyState>,
+    /// Client tokens by operation and token.
+    pub idempotency: BTreeMap<(String, String), Arc<IdempotencyRecord>>,
+}
+
+/// A task definition family.
+#[derive(Debug)]
+pub struct FamilyState {
+    /// Its counter.
+    pub record: Arc<FamilyRecord>,
+    /// Its revisions.
+    pub revisions: BTreeMap<u32, Arc<TaskDefinitionRecord>>,
+    /// How many live tasks use each revision.
+    pub tasks: BTreeMap<u32, usize>,
+}
+
+/// A cluster with what is in it.
+#[derive(Debug)]
+pub struct ClusterState {
+    /// Its record.
+    pub record: Arc<ClusterRecord>,
+    /// Container instances, INACTIVE ones included.
+    pub instances: BTreeMap<Id, InstanceState>,
+    /// Tasks, STOPPED ones included until they go to history.
+    pub tasks: BTreeMap<Id, Arc<TaskRecord>>,
+    /// Indexes of `tasks`.
+    pub index: TaskIndex,
+}
+
+/// A container instance with what is on it.
+#[derive(Debug)]
+pub struct InstanceState {
+    /// Its record.
+    pub record: Arc<ContainerInstanceRecord>,
+    /// Its tasks, STOPPED ones included.
+    pub tasks: BTreeSet<Id>,
+    /// Whether its agent's ACS connection stands. Not stored: false after a restart.
+    pub agent_connected: bool,
+}
+
+/// Ways to find tasks without looking at all of them.
+#[derive(Debug, Default)]
+pub struct TaskIndex {
+    /// By task definition family.
+    pub family: BTreeMap<String, BTreeSet<Id>>,
+    /// By `startedBy`.
+    pub started_by: BTreeMap<String, BTreeSet<Id>>,
+    /// By group.
+    pub group: BTreeMap<String, BTreeSet<Id>>,
+    /// By desired status: RUNNING.
+    pub wanted: BTreeSet<Id>,
+    /// By desired status: STOPPED.
+    pub unwanted: BTreeSet<Id>,
+    /// Not yet RUNNING.
+    pub pending: BTreeSet<Id>,
+    /// STOPPED, by when.
+    pub stopped: BTreeSet<(longshore_seams::Timestamp, Id)>,
+    /// RUNNING tasks.
+    pub running_count: usize,
+}
+
+fn add(index: &mut BTreeMap<String, BTreeSet<Id>>, key: &str, id: Id) {
+    match index.get_mut(key) {
+        Some(ids) => {
+            ids.insert(id);
+        }
+        None => {
+            index.insert(key.to_owned(), BTreeSet::from([id]));
+        }
+    }
+}
+
+fn remove(index: &mut BTreeMap<String, BTreeSet<Id>>, key: &str, id: Id) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+/// Whether a task counts as pending: everything before RUNNING.
+fn is_pending(task: &TaskRecord) -> bool {
+    task.last_status < TaskStatus::Running
+}
+
+impl TaskIndex {
+    fn insert(&mut self, task: &TaskRecord) {
+        add(&mut self.family, &task.family, task.id);
+        add(&mut self.group, &task.group, task.id);
+        if let Some(started_by) = &task.started_by {
+            add(&mut self.started_by, started_by, task.id);
+        }
+        match task.desired_status {
+            DesiredStatus::Running => self.wanted.insert(task.id),
+            DesiredStatus::Stopped => self.unwanted.insert(task.id),
+        };
+        if is_pending(task) {
+            self.pending.insert(task.id);
+        }
+        if task.last_status == TaskStatus::Running {
+            self.running_count += 1;
+        }
+        if task.last_status == TaskStatus::Stopped {
+            self.stopped.insert((task.times.stopped.unwrap_or(task.created_at), task.id));
+        }
+    }
+
+    fn remove(&mut self, task: &TaskRecord) {
+        remove(&mut self.family, &task.family, task.id);
+        remove(&mut self.group, &task.group, task.id);
+        if let Some(started_by) = &task.started_by {
+            remove(&mut self.started_by, started_by, task.id);
+        }
+        self.wanted.remove(&task.id);
+        self.unwanted.remove(&task.id);
+        self.pending.remove(&task.id);
+        if task.last_status == TaskStatus::Running {
+            self.running_count -= 1;
+        }
+        self.stopped.remove(&(task.times.stopped.unwrap_or(task.created_at), task.id));
+    }
+}
+
+impl ClusterState {
+    /// ACTIVE and DRAINING container instances: what `registeredContainerInstancesCount` counts.
+    #[must_use]
+    pub fn registered_instances(&self) -> usize {
+        let registered = |instance: &&InstanceState| {
+            matches!(
+                instance.record.status,
+                ContainerInstanceStatus::Active | ContainerInstanceStatus::Draining | ContainerInstanceStatus::Registering
+            )
+        };
+        self.instances.values().filter(registered).count()
+    }
+}
+
+impl InstanceState {
+    /// Numbers of RUNNING and of pending tasks on it.
+    #[must_use]
+    pub fn task_counts(&self, cluster: &ClusterState) -> (usize, usize) {
+        let tasks = || self.tasks.iter().filter_map(|id| cluster.tasks.get(id));
+        let running = tasks().filter(|task| task.last_status == TaskStatus::Running).count();
+        (running, tasks().filter(|task| is_pending(task)).count())
+    }
+}
+
+impl ScopeState {
+    /// The newest incarnation called `name`, ACTIVE or not.
+    #[must_use]
+    pub fn cluster_named(&self, name: &str) -> Option<&ClusterState> {
+        self.clusters.get(self.names.get(name)?)
+    }
+
+    /// The ACTIVE cluster called `name`.
+    #[must_use]
+    pub fn active_cluster(&self, name: &str) -> Option<&ClusterState> {
+        self.cluster_named(name).filter(|cluster| cluster.record.status == ClusterStatus::Active)
+    }
+
+    /// Newest incarnations of all names, by name.
+    pub fn clusters_by_name(&self) -> impl Iterator<Item = (&str, &ClusterState)> {
+        self.names.iter().filter_map(|(name, id)| Some((name.as_str(), self.clusters.get(id)?)))
+    }
+}
+
+static EMPTY_SCOPE: ScopeState = ScopeState {
+    clusters: BTreeMap::new(),
+    names: BTreeMap::new(),
+    families: BTreeMap::new(),
+    idempotency: BTreeMap::new(),
+};
+
+impl State {
+    /// The records of `scope`; an empty set when there are none.
+    #[must_use]
+    pub fn scope(&self, scope: &Scope) -> &ScopeState {
+        self.scopes.get(scope).unwrap_or(&EMPTY_SCOPE)
+    }
+
+    /// All scopes that hold something.
+    pub fn scopes(&self) -> impl Iterator<Item = (&Scope, &ScopeState)> {
+        self.scopes.iter()
+    }
+
+    fn scope_mut(&mut self, scope: &Scope) -> &mut ScopeState {
+        if !self.scopes.contains_key(scope) {
+            self.scopes.insert(scope.clone(), ScopeState::default());
+        }
+        self.scopes.get_mut(scope).expect("was inserted above")
+    }
+
+    fn cluster_mut(&mut self, scope: &Scope, cluster: Id) -> &mut ClusterState {
+        let found = self.scopes.get_mut(scope).and_then(|scope| scope.clusters.get_mut(&cluster));
+        found.expect("what is in a cluster is written after the cluster and deleted before it")
+    }
+
+    /// Makes one change.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutCluster(scope, record) => self.put_cluster(scope, record),
+            Change::PutFamily(scope, record) => {
+                let families = &mut self.scope_mut(scope).families;
+                match families.get_mut(&record.family) {
+                    Some(family) => family.record = record.clone(),
+                    None => {
+                        let family = FamilyState {
+                            record: record.clone(),
+                            revisions: BTreeMap::new(),
+                            tasks: BTreeMap::new(),
+                        };
+                        families.insert(record.family.clone(), family);
+                    }
+                }
+            }
+            Change::PutTaskDefinition(scope, record) => {
+                let family = self.scope_mut(scope).families.get_mut(&record.family);
+                let family = family.expect("a family's counter is written before its revisions");
+                family.revisions.insert(record.revision, record.clone());
+            }
+            Change::DeleteTaskDefinition(scope, name, revision) => {
+                if let Some(family) = self.scope_mut(scope).families.get_mut(name) {
+                    family.revisions.remove(revision);
+                }
+            }
+            Change::PutContainerInstance(scope, record) => {
+                let instances = &mut self.cluster_mut(scope, record.cluster).instances;
+                match instances.get_mut(&record.id) {
+                    Some(instance) => instance.record = record.clone(),
+                    None => {
+                        let instance =
+                            InstanceState { record: record.clone(), tasks: BTreeSet::new(), agent_connected: false };
+                        instances.insert(record.id, instance);
+                    }
+                }
+            }
+            Change::DeleteContainerInstance(scope, cluster, id) => {
+                self.cluster_mut(scope, *cluster).instances.remove(id);
+            }
+            Change::AgentConnected(scope, cluster, id, connected) => {
+                if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
+                    instance.agent_connected = *connected;
+                }
+            }
+            Change::PutTask(scope, record) => self.put_task(scope, record),
+            Change::DeleteTask(scope, cluster, id) => self.delete_task(scope, *cluster, *id),
+            Change::PutIdempotency(scope, record) => {
+                let key = (record.operation.clone(), record.token.clone());
+                self.scope_mut(scope).idempotency.insert(key, record.clone());
+            }
+            Change::DeleteIdempotency(scope, operation, token) => {
+                self.scope_mut(scope).idempotency.remove(&(operation.clone(), token.clone()));
+            }
+            Change::PutAccount(record) => {
+                self.accounts.insert(record.id.clone(), record.clone());
+            }
+            Change::PutAccessKey(record) => {
+                self.access_keys.insert(record.id.clone(), record.clone());
+            }
+            Change::DeleteAccessKey(id) => {
+                self.access_keys.remove(id);
+            }
+            Change::PutGrant(record) => {
+                self.grants.insert(record.id.clone(), record.clone());
+            }
+            Change::DeleteGrant(id) => {
+                self.grants.remove(id);
+            }
+            Change::PutJoinToken(record) => {
+                self.join_tokens.insert(record.hash.clone(), record.clone());
+            }
+            Change::DeleteJoinToken(hash) => {
+                self.join_tokens.remove(hash);
+            }
+            Change::PutEvent(record) => {
+                self.last_event = self.last_event.max(record.sequence);
+                self.outbox.insert(record.sequence, record.clone());
+            }
+            Change::DeleteEvent(sequence) => {
+                self.outbox.remove(sequence);
+            }
+        }
+    }
+
+    fn put_cluster(&mut self, scope: &Scope, record: &Arc<ClusterRecord>) {
+        let scope = self.scope_mut(scope);
+        let newest = scope.names.get(&record.name).and_then(|id| scope.clusters.get(id));
+        if newest.is_none_or(|newest| newest.record.created_at <= record.created_at) {
+            scope.names.insert(record.name.clone(), record.id);
+        }
+        match scope.clusters.get_mut(&record.id) {
+            Some(cluster) => cluster.record = record.clone(),
+            None => {
+                let cluster = ClusterState {
+                    record: record.clone(),
+                    instances: BTreeMap::new(),
+                    tasks: BTreeMap::new(),
+                    index: TaskIndex::default(),
+                };
+                scope.clusters.insert(record.id, cluster);
+            }
+        }
+    }
+
+    fn put_task(&mut self, scope: &Scope, record: &Arc<TaskRecord>) {
+        let cluster = self.cluster_mut(scope, record.cluster);
+        let old = cluster.tasks.insert(record.id, record.clone());
+        if let Some(old) = &old {
+            cluster.index.remove(old);
+            if let Some(instance) = old.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
+                instance.tasks.remove(&old.id);
+            }
+        }
+        cluster.index.insert(record);
+        if let Some(instance) = record.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
+            instance.tasks.insert(record.id);
+        }
+        let was_live = old.is_some_and(|old| old.last_status != TaskStatus::Stopped);
+        self.count_use(scope, record, was_live, record.last_status != TaskStatus::Stopped);
+    }
+
+    fn delete_task(&mut self, scope: &Scope, cluster: Id, id: Id) {
+        let cluster = self.cluster_mut(scope, cluster);
+        let Some(old) = cluster.tasks.remove(&id) else { return };
+        cluster.index.remove(&old);
+        if let Some(instance) = old.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
+            instance.tasks.remove(&id);
+        }
+        self.count_use(scope, &old, old.last_status != TaskStatus::Stopped, false);
+    }
+
+    fn count_use(&mut self, scope: &Scope, task: &TaskRecord, was_live: bool, is_live: bool) {
+        let Some(family) = self.scope_mut(scope).families.get_mut(&task.family) else { return };
+        match (was_live, is_live) {
+            (false, true) => *family.tasks.entry(task.revision).or_default() += 1,
+            (true, false) => {
+                if let Some(count) = family.tasks.get_mut(&task.revision) {
+                    *count -= 1;
+                    if *count == 0 {
+                        family.tasks.remove(&task.revision);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
