@@ -32,6 +32,13 @@ impl ServiceError {
         Self { code, query_code: code, status: 500, message: message.into(), details: Vec::new() }
     }
 
+    /// The same error with a further member of its shape, e.g. `resourceIds`.
+    #[must_use]
+    pub fn with_detail(mut self, member: &'static str, value: impl Into<crate::Value>) -> Self {
+        self.details.push((member, value.into()));
+        self
+    }
+
     /// The same error with another status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {

@@ -6,10 +6,23 @@
 //!
 //! Invariant: no logic, no I/O. Everything below `generated/` is written by the generator only.
 
+mod check;
 mod error;
+#[expect(missing_docs, reason = "the models carry no prose; names are the API reference's")]
+#[rustfmt::skip::macros(structures, enumerations)]
+mod generated;
+mod member;
 mod shape;
+mod time;
 mod value;
+mod write;
 
+pub use check::{Enumeration, summary};
 pub use error::ServiceError;
-pub use shape::{Operation, Path, ReadError, ServiceModel, Shape, Violation, Writer};
-pub use value::Value;
+pub use generated::*;
+pub use member::{Layout, Member, Members};
+pub use shape::{Operation, Output, Pagination, Path, ReadError, ServiceModel, Shape, Violation, Writer};
+pub use value::{DEPTH_LIMIT, SyntaxError, Value};
+pub use write::{
+    DecodeError, FormWriter, JsonWriter, XmlWriter, from_json, from_value, to_json, to_value, xml_answer, xml_error,
+};

@@ -18,6 +18,14 @@ enum Segment {
 }
 
 impl Path {
+    pub(crate) fn push(&mut self, name: &'static str) {
+        self.0.push(Segment::Member(name));
+    }
+
+    pub(crate) fn pop(&mut self) {
+        self.0.pop();
+    }
+
     /// Descends into a member while `f` runs.
     pub fn member<T>(&mut self, name: &'static str, f: impl FnOnce(&mut Self) -> T) -> T {
         self.0.push(Segment::Member(name));
@@ -81,10 +89,21 @@ impl std::error::Error for ReadError {}
 pub struct Violation {
     /// Where.
     pub path: String,
-    /// The offending value as AWS prints it; never a sensitive one.
-    pub value: String,
+    /// The offending value as AWS prints it: `'x'` in quotes, or `null`. `None` when it is
+    /// sensitive or too large to print.
+    pub value: Option<String>,
     /// `Member must not be null`, `Member must have length greater than or equal to 1`, …
     pub constraint: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Value ")?;
+        if let Some(value) = &self.value {
+            write!(f, "{value} ")?;
+        }
+        write!(f, "at '{}' failed to satisfy constraint: {}", self.path, self.constraint)
+    }
 }
 
 /// A writer of one protocol's documents. Members that are absent are simply not written.
@@ -105,6 +124,8 @@ pub trait Writer {
     fn key(&mut self, key: &str);
     /// Ends a map.
     fn end_map(&mut self);
+    /// Nothing: only inside documents.
+    fn null(&mut self);
     /// A boolean.
     fn boolean(&mut self, value: bool);
     /// An integer.
@@ -128,10 +149,39 @@ pub trait Shape: Sized {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError>;
 
     /// Adds every declared constraint that this value breaks to `violations`.
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>);
+    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
+        let _ = (at, violations);
+    }
 
     /// Writes the shape.
     fn write(&self, writer: &mut dyn Writer);
+}
+
+/// A modelled answer, to be written in the request's protocol: any [`Shape`], its type forgotten.
+pub trait Output: Send {
+    /// Writes the answer's shape.
+    fn write(&self, writer: &mut dyn Writer);
+}
+
+impl<T: Shape + Send> Output for T {
+    fn write(&self, writer: &mut dyn Writer) {
+        Shape::write(self, writer);
+    }
+}
+
+/// How an operation answers page by page.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pagination {
+    /// Input members that carry the token.
+    pub input_token: &'static [&'static str],
+    /// Output members that carry the token.
+    pub output_token: &'static [&'static str],
+    /// Input member that bounds a page.
+    pub limit_key: Option<&'static str>,
+    /// Output members that hold the page's items.
+    pub result_key: &'static [&'static str],
+    /// Output member that says whether more follows.
+    pub more_results: Option<&'static str>,
 }
 
 /// A modelled operation.
@@ -139,6 +189,10 @@ pub trait Shape: Sized {
 pub struct Operation {
     /// Its name, e.g. `RunTask`.
     pub name: &'static str,
+    /// Name of its input shape; empty when it takes none.
+    pub input: &'static str,
+    /// Name of its output shape; empty when it answers nothing.
+    pub output: &'static str,
     /// Whether it may be called without a signature (`authtype: none`).
     pub unsigned: bool,
     /// Whether it changes nothing, so needs no audit record (by name: Describe, List, Get, Filter, Discover).
@@ -149,6 +203,8 @@ pub struct Operation {
     pub sensitive: &'static [&'static str],
     /// Name of the element around a query answer's result, if any.
     pub result_wrapper: Option<&'static str>,
+    /// Paging, for operations that page.
+    pub pagination: Option<Pagination>,
 }
 
 /// A service as its model describes it.
@@ -177,5 +233,31 @@ impl ServiceModel {
     #[must_use]
     pub fn operation(&self, name: &str) -> Option<&'static Operation> {
         self.operations.binary_search_by(|operation| operation.name.cmp(name)).ok().map(|at| &self.operations[at])
+    }
+}
+
+impl<T: Shape> Shape for Box<T> {
+    fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
+        T::read(value, at).map(Self::new)
+    }
+
+    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
+        T::validate(self, at, violations);
+    }
+
+    fn write(&self, writer: &mut dyn Writer) {
+        T::write(self, writer);
+    }
+}
+
+/// Input of an operation that takes none, and output of one that answers nothing.
+impl Shape for () {
+    fn read(_: &Value, _: &mut Path) -> Result<Self, ReadError> {
+        Ok(())
+    }
+
+    fn write(&self, writer: &mut dyn Writer) {
+        writer.begin_structure();
+        writer.end_structure();
     }
 }

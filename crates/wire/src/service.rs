@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::net::IpAddr;
 
-use longshore_api::{Operation, ServiceError, ServiceModel, Value, Writer};
+use longshore_api::{Operation, ServiceError, ServiceModel, Value};
+pub use longshore_api::Output;
 use longshore_seams::{BoxFuture, Timestamp};
 
 /// Who calls.
@@ -99,18 +100,6 @@ pub struct RequestContext {
     pub received_at: Timestamp,
 }
 
-/// A modelled answer, to be written in the request's protocol.
-pub trait Output: Send {
-    /// Writes the answer's shape.
-    fn write(&self, writer: &mut dyn Writer);
-}
-
-impl<T: longshore_api::Shape + Send> Output for T {
-    fn write(&self, writer: &mut dyn Writer) {
-        longshore_api::Shape::write(self, writer);
-    }
-}
-
 /// What authorization is asked.
 #[derive(Debug)]
 pub struct AuthorizationRequest<'a> {
@@ -165,8 +154,14 @@ pub trait Upgrade: Send + Sync {
     /// Why the connection is refused.
     fn accept(&self, context: &RequestContext, query: &[(String, String)]) -> Result<(), ServiceError>;
 
-    /// Runs the connection until it ends. `authorization` are the handshake's header values that
-    /// signed frames (TCS) repeat.
+    /// Runs the connection until it ends. `socket` is past the handshake: the server's side of RFC
+    /// 6455 begins at once (`WebSocketStream::from_raw_socket(socket, Role::Server, …)`).
+    ///
+    /// Frames that repeat signed header lines (TCS) need no verification of their own: the
+    /// handshake was verified, and whoever could put a frame into the connection could as well
+    /// change what follows the lines. `context.principal` is the signer of every frame.
+    ///
+    /// The future is dropped, and the socket with it, when the server shuts down.
     fn serve(
         &self,
         context: RequestContext,
@@ -208,4 +203,11 @@ pub struct AuditRecord {
 pub trait AuditSink: Send + Sync {
     /// Records one call.
     fn record(&self, record: AuditRecord);
+}
+
+/// Whether the process can serve, for `/ready`.
+pub trait Readiness: Send + Sync {
+    /// # Errors
+    /// What it is still waiting for, in words for an operator.
+    fn ready(&self) -> Result<(), String>;
 }
