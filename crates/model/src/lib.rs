@@ -3,9 +3,11 @@
 //! Invariant: pure. No async, no clock, no randomness, no I/O.
 
 pub mod arn;
+pub mod container_instance;
 pub mod id;
 pub mod record;
 pub mod records;
+pub mod task;
 
 pub use arn::{Arn, Scope};
 pub use id::Id;

@@ -446,6 +446,9 @@ pub struct ContainerRecord {
     /// Soft limit in MiB, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_reservation: Option<String>,
+    /// GPUs given to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_ids: Vec<String>,
 }
 
 /// The answer that a client token already got.

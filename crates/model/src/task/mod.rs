@@ -1,0 +1,11 @@
+//! Tasks: their life, and what a task definition and its overrides come to.
+
+mod lifecycle;
+mod overrides;
+mod report;
+mod reservation;
+
+pub use lifecycle::{StopCause, delivered, health, lost, stop};
+pub use overrides::{effective_containers, unknown_container};
+pub use report::{ContainerReport, TaskReport, report};
+pub use reservation::{cpu_units, memory_mib, reservation};
