@@ -8,7 +8,7 @@ use super::naming::distinct;
 use super::pattern;
 use super::shapes::{inner, rust_type};
 
-/// Which shapes of a service have constraints, in themselves or inside.
+/// Which shapes of a service's requests have constraints, in themselves or inside.
 pub(crate) struct Constraints<'a> {
     model: &'a Model,
     constrained: BTreeSet<&'a str>,
@@ -19,7 +19,8 @@ pub(crate) struct Constraints<'a> {
 
 impl<'a> Constraints<'a> {
     pub(crate) fn new(model: &'a Model) -> Self {
-        let reachable = model.reachable();
+        // Answers are ours: only what a client sends is checked.
+        let reachable = model.reachable_from(|operation| operation.input.as_ref());
         let mut unchecked = Vec::new();
         let mut constrained: BTreeSet<&str> = BTreeSet::new();
         for name in &reachable {
@@ -49,8 +50,14 @@ impl<'a> Constraints<'a> {
         Self { model, constrained, functions, unchecked }
     }
 
-    /// An expression for the function that checks the shape; `None` when there is nothing to check.
+    /// An expression for the function that checks the shape, seen from outside `constraints.rs`;
+    /// `None` when there is nothing to check.
     pub(crate) fn check(&self, name: &str) -> Option<String> {
+        let check = self.local_check(name)?;
+        Some(if check.starts_with("check::") { check } else { format!("constraints::{check}") })
+    }
+
+    fn local_check(&self, name: &str) -> Option<String> {
         let shape = self.model.shape(name);
         if !self.constrained.contains(name) {
             return None;
@@ -58,7 +65,7 @@ impl<'a> Constraints<'a> {
         Some(match shape.kind {
             Kind::Structure => "check::structure".to_owned(),
             Kind::String if !shape.values.is_empty() => "check::enumeration".to_owned(),
-            _ => format!("constraints::{}", self.functions[name]),
+            _ => self.functions[name].clone(),
         })
     }
 
@@ -103,20 +110,11 @@ impl<'a> Constraints<'a> {
             }
         }
         let mut text = header("Constraints of strings, numbers, lists and maps.");
-        text.push_str(&imports(
-            &body,
-            &[("std::collections::BTreeMap", "BTreeMap"), ("longshore_seams::Timestamp", "Timestamp")],
-        ));
-        text.push_str("\nuse crate::{Path, Violation};\n");
-        text.push_str(&imports(
-            &body,
-            &[
-                ("crate::check", "check"),
-                ("crate::check::Pattern", "Pattern"),
-                ("crate::Value", "Value"),
-                ("super::constraints", "constraints"),
-            ],
-        ));
+        text.push_str(&imports(&body, "std::collections", &["BTreeMap"]));
+        text.push_str(&imports(&body, "longshore_seams", &["Timestamp"]));
+        text.push_str("\nuse crate::check");
+        text.push_str(if body.contains("Pattern::new") { "::{self, Pattern};\n" } else { ";\n" });
+        text.push_str(&imports(&body, "crate", &["Path", "Value", "Violation"]));
         if !types.is_empty() {
             let types: Vec<String> = types.into_iter().collect();
             text.push_str(&format!("use super::{{{}}};\n", types.join(", ")));
@@ -149,12 +147,12 @@ impl<'a> Constraints<'a> {
 
     fn container(&self, shape: &Shape) -> String {
         let mut checks = length(shape);
-        if let Some(check) = self.check(inner(shape)) {
+        if let Some(check) = self.local_check(inner(shape)) {
             let function = if shape.kind == Kind::List { "items" } else { "values" };
             checks.push_str(&format!("    check::{function}(value, {check}, at, violations);\n"));
         }
         if let Some(key) = &shape.key
-            && let Some(check) = self.check(&key.shape)
+            && let Some(check) = self.local_check(&key.shape)
         {
             let check = if check == "check::enumeration" { self.key_function(&key.shape) } else { check };
             checks.push_str(&format!("    check::keys(value, {check}, at, violations);\n"));

@@ -255,14 +255,21 @@ impl Model {
         self.metadata.protocol == "query" || self.is_ec2()
     }
 
-    /// Structures and enums that some operation's input or output holds.
+    /// Shapes that some operation's input or output holds.
     pub(crate) fn reachable(&self) -> BTreeSet<&str> {
+        let mut shapes = self.reachable_from(|operation| operation.input.as_ref());
+        shapes.append(&mut self.reachable_from(|operation| operation.output.as_ref()));
+        shapes
+    }
+
+    /// Shapes that are held by what `root` picks of each operation.
+    pub(crate) fn reachable_from(&self, root: fn(&Operation) -> Option<&Reference>) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         let mut pending: Vec<&str> = self
             .operations
             .iter()
-            .flat_map(|(_, operation)| operation.input.iter().chain(&operation.output))
-            .map(|reference| reference.shape.as_str())
+            .filter_map(|(_, operation)| root(operation))
+            .map(|root| root.shape.as_str())
             .collect();
         while let Some(name) = pending.pop() {
             if found.insert(name) {

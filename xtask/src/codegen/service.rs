@@ -170,14 +170,7 @@ pub static MODEL: ServiceModel = ServiceModel {{
         optional(metadata.xml_namespace.as_deref()),
         literal(action),
     );
-    let uses = imports(
-        &body,
-        &[
-            ("crate::Operation", "Operation"),
-            ("crate::Pagination", "Pagination"),
-            ("crate::ServiceModel", "ServiceModel"),
-        ],
-    );
+    let uses = imports(&body, "crate", &["Operation", "Pagination", "ServiceModel"]);
     format!("{}{uses}{body}", header("The service model."))
 }
 

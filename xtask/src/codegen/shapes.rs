@@ -199,32 +199,13 @@ fn structures_file(model: &Model, letter: char, names: &[&str], body: &str) -> S
         }
     }
     let mut text = header(&format!("Structures in {}.", letter.to_ascii_uppercase()));
-    text.push_str(&imports(
-        body,
-        &[("std::collections::BTreeMap", "BTreeMap"), ("longshore_seams::Timestamp", "Timestamp")],
-    ));
+    text.push_str(&imports(body, "std::collections", &["BTreeMap"]));
+    text.push_str(&imports(body, "longshore_seams", &["Timestamp"]));
     text.push('\n');
-    let ours = imports(
-        body,
-        &[
-            ("crate::check", "check"),
-            ("crate::Layout", "Layout"),
-            ("crate::Members", "Members"),
-            ("crate::Path", "Path"),
-            ("crate::ReadError", "ReadError"),
-            ("crate::Shape", "Shape"),
-            ("crate::Value", "Value"),
-            ("crate::Violation", "Violation"),
-            ("crate::Writer", "Writer"),
-            ("crate::member::hidden", "hidden"),
-            ("crate::member::put", "put"),
-            ("crate::member::put_as", "put_as"),
-            ("crate::member::structures", "structures"),
-            ("super::super::constraints", "constraints"),
-            ("super::super::layouts", "layouts"),
-        ],
-    );
-    text.push_str(&ours);
+    text.push_str(&imports(body, "crate::member", &["hidden", "put", "put_as", "structures"]));
+    let ours = ["Layout", "Members", "Path", "ReadError", "Shape", "Value", "Violation", "Writer", "check"];
+    text.push_str(&imports(body, "crate", &ours));
+    text.push_str(&imports(body, "super::super", &["constraints", "layouts"]));
     if !other.is_empty() {
         let other: Vec<String> = other.into_iter().collect();
         text.push_str(&format!("use super::super::{{{}}};\n", other.join(", ")));

@@ -2,4 +2,5 @@
 
 pub mod ecs;
 pub mod logs;
+pub mod longshore;
 pub mod sts;

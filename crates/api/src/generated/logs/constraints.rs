@@ -2,13 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::constraints;
-use super::{
-    FilteredLogEvent, InheritedProperty, InputLogEvent, LiveTailSessionLogEvent, LogGroup, LogStream, OutputLogEvent,
-    SearchedLogStream,
-};
-use crate::check;
-use crate::check::Pattern;
+use super::InputLogEvent;
+use crate::check::{self, Pattern};
 use crate::{Path, Violation};
 
 pub(super) fn account_id(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
@@ -19,7 +14,7 @@ pub(super) fn account_id(value: &String, at: &mut Path, violations: &mut Vec<Vio
 
 pub(super) fn account_ids(value: &Vec<String>, at: &mut Path, violations: &mut Vec<Violation>) {
     check::length(value.len(), None, Some(20), || None, at, violations);
-    check::items(value, constraints::account_id, at, violations);
+    check::items(value, account_id, at, violations);
 }
 
 pub(super) fn amazon_resource_name(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
@@ -38,13 +33,13 @@ pub(super) fn describe_log_groups_log_group_identifiers(
     violations: &mut Vec<Violation>,
 ) {
     check::length(value.len(), Some(1), Some(50), || None, at, violations);
-    check::items(value, constraints::log_group_identifier, at, violations);
+    check::items(value, log_group_identifier, at, violations);
 }
 
 pub(super) fn entity_attributes(value: &BTreeMap<String, String>, at: &mut Path, violations: &mut Vec<Violation>) {
     check::length(value.len(), None, Some(10), || None, at, violations);
-    check::values(value, constraints::entity_attributes_value, at, violations);
-    check::keys(value, constraints::entity_attributes_key, at, violations);
+    check::values(value, entity_attributes_value, at, violations);
+    check::keys(value, entity_attributes_key, at, violations);
 }
 
 pub(super) fn entity_attributes_key(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
@@ -57,8 +52,8 @@ pub(super) fn entity_attributes_value(value: &String, at: &mut Path, violations:
 
 pub(super) fn entity_key_attributes(value: &BTreeMap<String, String>, at: &mut Path, violations: &mut Vec<Violation>) {
     check::length(value.len(), Some(2), Some(4), || None, at, violations);
-    check::values(value, constraints::entity_key_attributes_value, at, violations);
-    check::keys(value, constraints::entity_key_attributes_key, at, violations);
+    check::values(value, entity_key_attributes_value, at, violations);
+    check::keys(value, entity_key_attributes_key, at, violations);
 }
 
 pub(super) fn entity_key_attributes_key(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
@@ -81,14 +76,6 @@ pub(super) fn filter_pattern(value: &String, at: &mut Path, violations: &mut Vec
     check::text_length(value, None, Some(1024), false, at, violations);
 }
 
-pub(super) fn filtered_log_events(value: &Vec<FilteredLogEvent>, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::items(value, check::structure, at, violations);
-}
-
-pub(super) fn inherited_properties(value: &Vec<InheritedProperty>, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::items(value, check::enumeration, at, violations);
-}
-
 pub(super) fn input_log_events(value: &Vec<InputLogEvent>, at: &mut Path, violations: &mut Vec<Violation>) {
     check::length(value.len(), Some(1), Some(10000), || None, at, violations);
     check::items(value, check::structure, at, violations);
@@ -96,19 +83,11 @@ pub(super) fn input_log_events(value: &Vec<InputLogEvent>, at: &mut Path, violat
 
 pub(super) fn input_log_stream_names(value: &Vec<String>, at: &mut Path, violations: &mut Vec<Violation>) {
     check::length(value.len(), Some(1), Some(100), || None, at, violations);
-    check::items(value, constraints::log_stream_name, at, violations);
+    check::items(value, log_stream_name, at, violations);
 }
 
 pub(super) fn kms_key_id(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
     check::text_length(value, None, Some(256), false, at, violations);
-}
-
-pub(super) fn live_tail_session_results(
-    value: &Vec<LiveTailSessionLogEvent>,
-    at: &mut Path,
-    violations: &mut Vec<Violation>,
-) {
-    check::items(value, check::structure, at, violations);
 }
 
 pub(super) fn log_group_identifier(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
@@ -129,42 +108,18 @@ pub(super) fn log_group_name_pattern(value: &String, at: &mut Path, violations: 
     PATTERN.check(value, false, at, violations);
 }
 
-pub(super) fn log_groups(value: &Vec<LogGroup>, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::items(value, check::structure, at, violations);
-}
-
 pub(super) fn log_stream_name(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
     check::text_length(value, Some(1), Some(512), false, at, violations);
     static PATTERN: Pattern = Pattern::new("[^:*]*", "\\A(?:[^:*]*)\\z");
     PATTERN.check(value, false, at, violations);
 }
 
-pub(super) fn log_streams(value: &Vec<LogStream>, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::items(value, check::structure, at, violations);
-}
-
 pub(super) fn next_token(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
     check::text_length(value, Some(1), None, false, at, violations);
 }
 
-pub(super) fn output_log_events(value: &Vec<OutputLogEvent>, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::items(value, check::structure, at, violations);
-}
-
-pub(super) fn request_id(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::text_length(value, None, Some(256), false, at, violations);
-}
-
-pub(super) fn searched_log_streams(value: &Vec<SearchedLogStream>, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::items(value, check::structure, at, violations);
-}
-
 pub(super) fn sequence_token(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
     check::text_length(value, Some(1), None, false, at, violations);
-}
-
-pub(super) fn session_id(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::text_length(value, None, Some(256), false, at, violations);
 }
 
 pub(super) fn start_live_tail_log_group_identifiers(
@@ -173,11 +128,7 @@ pub(super) fn start_live_tail_log_group_identifiers(
     violations: &mut Vec<Violation>,
 ) {
     check::length(value.len(), Some(1), Some(10), || None, at, violations);
-    check::items(value, constraints::log_group_identifier, at, violations);
-}
-
-pub(super) fn stored_bytes(value: &i64, at: &mut Path, violations: &mut Vec<Violation>) {
-    check::range(*value, Some(0), None, at, violations);
+    check::items(value, log_group_identifier, at, violations);
 }
 
 pub(super) fn tag_key(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
@@ -189,12 +140,12 @@ pub(super) fn tag_key(value: &String, at: &mut Path, violations: &mut Vec<Violat
 
 pub(super) fn tag_key_list(value: &Vec<String>, at: &mut Path, violations: &mut Vec<Violation>) {
     check::length(value.len(), None, Some(50), || None, at, violations);
-    check::items(value, constraints::tag_key, at, violations);
+    check::items(value, tag_key, at, violations);
 }
 
 pub(super) fn tag_list(value: &Vec<String>, at: &mut Path, violations: &mut Vec<Violation>) {
     check::length(value.len(), Some(1), None, || None, at, violations);
-    check::items(value, constraints::tag_key, at, violations);
+    check::items(value, tag_key, at, violations);
 }
 
 pub(super) fn tag_value(value: &String, at: &mut Path, violations: &mut Vec<Violation>) {
@@ -206,8 +157,8 @@ pub(super) fn tag_value(value: &String, at: &mut Path, violations: &mut Vec<Viol
 
 pub(super) fn tags(value: &BTreeMap<String, String>, at: &mut Path, violations: &mut Vec<Violation>) {
     check::length(value.len(), Some(1), Some(50), || None, at, violations);
-    check::values(value, constraints::tag_value, at, violations);
-    check::keys(value, constraints::tag_key, at, violations);
+    check::values(value, tag_value, at, violations);
+    check::keys(value, tag_key, at, violations);
 }
 
 pub(super) fn timestamp(value: &i64, at: &mut Path, violations: &mut Vec<Violation>) {

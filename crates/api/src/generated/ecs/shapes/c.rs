@@ -20,17 +20,8 @@ use super::super::{
     ServiceConnectConfiguration, ServiceRegistry, ServiceVolumeConfiguration, SharingStrategy, SystemControl, Tag,
     TaskSet, Ulimit, VersionConsistency, VersionInfo, VolumeFrom, VpcLatticeConfiguration,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::hidden;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{hidden, put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CanaryConfiguration {
@@ -87,12 +78,8 @@ impl Shape for CapacityProvider {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::member(&self.auto_scaling_group_provider, "autoScalingGroupProvider", check::structure, at, violations);
-        check::member(&self.managed_instances_provider, "managedInstancesProvider", check::structure, at, violations);
-        check::member(&self.update_status, "updateStatus", check::enumeration, at, violations);
         check::member(&self.tags, "tags", constraints::tags, at, violations);
-        check::member(&self.r#type, "type", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -396,8 +383,6 @@ impl Shape for Container {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.network_bindings, "networkBindings", constraints::network_bindings, at, violations);
-        check::member(&self.health_status, "healthStatus", check::enumeration, at, violations);
-        check::member(&self.managed_agents, "managedAgents", constraints::managed_agents, at, violations);
         check::member(&self.gpu_sharing_strategy, "gpuSharingStrategy", check::structure, at, violations);
     }
 
@@ -743,11 +728,8 @@ impl Shape for ContainerInstance {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.agent_update_status, "agentUpdateStatus", check::enumeration, at, violations);
         check::member(&self.attributes, "attributes", constraints::attributes, at, violations);
         check::member(&self.tags, "tags", constraints::tags, at, violations);
-        check::member(&self.health_status, "healthStatus", check::structure, at, violations);
-        check::member(&self.gpu_devices, "gpuDevices", constraints::gpu_devices, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -785,11 +767,6 @@ impl Shape for ContainerInstanceHealthStatus {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { overall_status: members.get("overallStatus", at)?, details: members.get("details", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.overall_status, "overallStatus", check::enumeration, at, violations);
-        check::member(&self.details, "details", constraints::instance_health_check_result_list, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1039,10 +1016,6 @@ impl Shape for CreateCapacityProviderResponse {
         Ok(Self { capacity_provider: members.get("capacityProvider", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.capacity_provider, "capacityProvider", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "capacityProvider", &self.capacity_provider);
@@ -1111,10 +1084,6 @@ impl Shape for CreateClusterResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { cluster: members.get("cluster", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.cluster, "cluster", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1200,10 +1169,6 @@ impl Shape for CreateDaemonResponse {
             created_at: members.get("createdAt", at)?,
             deployment_arn: members.get("deploymentArn", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1292,10 +1257,6 @@ impl Shape for CreateExpressGatewayServiceResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { service: members.get("service", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.service, "service", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1596,10 +1557,6 @@ impl Shape for CreateServiceResponse {
         Ok(Self { service: members.get("service", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.service, "service", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "service", &self.service);
@@ -1689,10 +1646,6 @@ impl Shape for CreateTaskSetResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { task_set: members.get("taskSet", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_set, "taskSet", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

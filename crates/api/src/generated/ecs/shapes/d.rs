@@ -21,17 +21,8 @@ use super::super::{
     TaskDefinitionField, TaskField, TaskSet, TaskSetField, ThresholdConfiguration, Tmpfs, Ulimit,
     VpcLatticeConfiguration,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::hidden;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{hidden, put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DaemonAlarmConfiguration {
@@ -94,10 +85,6 @@ impl Shape for DaemonCircuitBreaker {
             status: members.get("status", at)?,
             threshold: members.get("threshold", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -330,8 +317,6 @@ impl Shape for DaemonDeployment {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.status, "status", check::enumeration, at, violations);
-        check::member(&self.circuit_breaker, "circuitBreaker", check::structure, at, violations);
-        check::member(&self.alarms, "alarms", check::structure, at, violations);
         check::member(&self.deployment_configuration, "deploymentConfiguration", check::structure, at, violations);
     }
 
@@ -370,10 +355,6 @@ impl Shape for DaemonDeploymentAlarms {
             alarm_names: members.get("alarmNames", at)?,
             triggered_alarm_names: members.get("triggeredAlarmNames", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -552,10 +533,6 @@ impl Shape for DaemonDetail {
         })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "daemonArn", &self.daemon_arn);
@@ -731,10 +708,6 @@ impl Shape for DaemonSummary {
         })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "daemonArn", &self.daemon_arn);
@@ -795,7 +768,6 @@ impl Shape for DaemonTaskDefinition {
             violations,
         );
         check::member(&self.volumes, "volumes", constraints::daemon_volume_list, at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::member(&self.pid_mode, "pidMode", check::enumeration, at, violations);
         check::member(&self.ipc_mode, "ipcMode", check::enumeration, at, violations);
     }
@@ -840,10 +812,6 @@ impl Shape for DaemonTaskDefinitionSummary {
             delete_requested_at: members.get("deleteRequestedAt", at)?,
             status: members.get("status", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -927,10 +895,6 @@ impl Shape for DeleteAccountSettingResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { setting: members.get("setting", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.setting, "setting", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1022,10 +986,6 @@ impl Shape for DeleteCapacityProviderResponse {
         Ok(Self { capacity_provider: members.get("capacityProvider", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.capacity_provider, "capacityProvider", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "capacityProvider", &self.capacity_provider);
@@ -1064,10 +1024,6 @@ impl Shape for DeleteClusterResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { cluster: members.get("cluster", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.cluster, "cluster", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1118,10 +1074,6 @@ impl Shape for DeleteDaemonResponse {
             updated_at: members.get("updatedAt", at)?,
             deployment_arn: members.get("deploymentArn", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1206,10 +1158,6 @@ impl Shape for DeleteExpressGatewayServiceResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { service: members.get("service", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.service, "service", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1312,10 +1260,6 @@ impl Shape for DeleteServiceResponse {
         Ok(Self { service: members.get("service", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.service, "service", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "service", &self.service);
@@ -1355,10 +1299,6 @@ impl Shape for DeleteTaskDefinitionsResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { task_definitions: members.get("taskDefinitions", at)?, failures: members.get("failures", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_definitions, "taskDefinitions", constraints::task_definition_list, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1413,10 +1353,6 @@ impl Shape for DeleteTaskSetResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { task_set: members.get("taskSet", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_set, "taskSet", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1489,7 +1425,6 @@ impl Shape for Deployment {
         );
         check::member(&self.launch_type, "launchType", check::enumeration, at, violations);
         check::member(&self.network_configuration, "networkConfiguration", check::structure, at, violations);
-        check::member(&self.rollout_state, "rolloutState", check::enumeration, at, violations);
         check::member(
             &self.service_connect_configuration,
             "serviceConnectConfiguration",
@@ -1819,7 +1754,6 @@ impl Shape for DeploymentLifecycleHookDetail {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.target_type, "targetType", check::enumeration, at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::member(&self.timeout_action, "timeoutAction", check::enumeration, at, violations);
     }
 
@@ -1907,10 +1841,6 @@ impl Shape for DeregisterContainerInstanceResponse {
         Ok(Self { container_instance: members.get("containerInstance", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.container_instance, "containerInstance", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "containerInstance", &self.container_instance);
@@ -1949,10 +1879,6 @@ impl Shape for DeregisterTaskDefinitionResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { task_definition: members.get("taskDefinition", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_definition, "taskDefinition", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -2015,10 +1941,6 @@ impl Shape for DescribeCapacityProvidersResponse {
         })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.capacity_providers, "capacityProviders", constraints::capacity_providers, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "capacityProviders", &self.capacity_providers);
@@ -2062,10 +1984,6 @@ impl Shape for DescribeClustersResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { clusters: members.get("clusters", at)?, failures: members.get("failures", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.clusters, "clusters", constraints::clusters, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -2119,16 +2037,6 @@ impl Shape for DescribeContainerInstancesResponse {
         Ok(Self { container_instances: members.get("containerInstances", at)?, failures: members.get("failures", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.container_instances,
-            "containerInstances",
-            constraints::container_instances,
-            at,
-            violations,
-        );
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "containerInstances", &self.container_instances);
@@ -2169,16 +2077,6 @@ impl Shape for DescribeDaemonDeploymentsResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { failures: members.get("failures", at)?, daemon_deployments: members.get("daemonDeployments", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.daemon_deployments,
-            "daemonDeployments",
-            constraints::daemon_deployment_list,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -2222,10 +2120,6 @@ impl Shape for DescribeDaemonResponse {
         Ok(Self { daemon: members.get("daemon", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.daemon, "daemon", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "daemon", &self.daemon);
@@ -2265,10 +2159,6 @@ impl Shape for DescribeDaemonRevisionsResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { daemon_revisions: members.get("daemonRevisions", at)?, failures: members.get("failures", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.daemon_revisions, "daemonRevisions", constraints::daemon_revisions, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -2312,10 +2202,6 @@ impl Shape for DescribeDaemonTaskDefinitionResponse {
         Ok(Self { daemon_task_definition: members.get("daemonTaskDefinition", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.daemon_task_definition, "daemonTaskDefinition", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "daemonTaskDefinition", &self.daemon_task_definition);
@@ -2357,10 +2243,6 @@ impl Shape for DescribeExpressGatewayServiceResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { service: members.get("service", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.service, "service", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -2437,10 +2319,6 @@ impl Shape for DescribeGatewayConfiguration {
         Ok(Self { host_shared_alb: members.get("hostSharedAlb", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.host_shared_alb, "hostSharedAlb", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "hostSharedAlb", &self.host_shared_alb);
@@ -2512,10 +2390,6 @@ impl Shape for DescribeGatewayResourcesResponse {
         Ok(Self { gateway_resources: members.get("gatewayResources", at)?, next_token: members.get("nextToken", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.gateway_resources, "gatewayResources", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "gatewayResources", &self.gateway_resources);
@@ -2533,10 +2407,6 @@ impl Shape for DescribeGatewayResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { gateway: members.get("gateway", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.gateway, "gateway", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -2577,10 +2447,6 @@ impl Shape for DescribeGatewayRouteResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { gateway_route: members.get("gatewayRoute", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.gateway_route, "gatewayRoute", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -2624,16 +2490,6 @@ impl Shape for DescribeServiceDeploymentsResponse {
         Ok(Self { service_deployments: members.get("serviceDeployments", at)?, failures: members.get("failures", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.service_deployments,
-            "serviceDeployments",
-            constraints::service_deployments,
-            at,
-            violations,
-        );
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "serviceDeployments", &self.service_deployments);
@@ -2674,10 +2530,6 @@ impl Shape for DescribeServiceRevisionsResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { service_revisions: members.get("serviceRevisions", at)?, failures: members.get("failures", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.service_revisions, "serviceRevisions", constraints::service_revisions, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -2731,10 +2583,6 @@ impl Shape for DescribeServicesResponse {
         Ok(Self { services: members.get("services", at)?, failures: members.get("failures", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.services, "services", constraints::services, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "services", &self.services);
@@ -2781,7 +2629,6 @@ impl Shape for DescribeTaskDefinitionResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_definition, "taskDefinition", check::structure, at, violations);
         check::member(&self.tags, "tags", constraints::tags, at, violations);
     }
 
@@ -2840,10 +2687,6 @@ impl Shape for DescribeTaskSetsResponse {
         Ok(Self { task_sets: members.get("taskSets", at)?, failures: members.get("failures", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_sets, "taskSets", constraints::task_sets, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "taskSets", &self.task_sets);
@@ -2893,10 +2736,6 @@ impl Shape for DescribeTasksResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { tasks: members.get("tasks", at)?, failures: members.get("failures", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.tasks, "tasks", constraints::tasks, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

@@ -9,17 +9,8 @@ use super::super::{
     IngressPathSummary, KeyValuePair, ManagedAutoScaling, ManagedIngressPath, ManagedLogGroup, ManagedMetricAlarm,
     ManagedSecurityGroup, PropagateTags, Secret, Session, Tag,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::hidden;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{hidden, put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EBSTagSpecification {
@@ -86,14 +77,6 @@ impl Shape for ECSExpressGatewayService {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::structure, at, violations);
-        check::member(
-            &self.active_configurations,
-            "activeConfigurations",
-            constraints::express_gateway_service_configurations,
-            at,
-            violations,
-        );
         check::member(&self.tags, "tags", constraints::tags, at, violations);
     }
 
@@ -134,27 +117,6 @@ impl Shape for ECSManagedResources {
             log_groups: members.get("logGroups", at)?,
             gateway_connections: members.get("gatewayConnections", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.ingress_paths, "ingressPaths", constraints::managed_ingress_paths, at, violations);
-        check::member(&self.auto_scaling, "autoScaling", check::structure, at, violations);
-        check::member(&self.metric_alarms, "metricAlarms", constraints::managed_metric_alarms, at, violations);
-        check::member(
-            &self.service_security_groups,
-            "serviceSecurityGroups",
-            constraints::managed_security_groups,
-            at,
-            violations,
-        );
-        check::member(&self.log_groups, "logGroups", constraints::managed_log_groups, at, violations);
-        check::member(
-            &self.gateway_connections,
-            "gatewayConnections",
-            constraints::gateway_connection_list,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -618,7 +580,6 @@ impl Shape for ExpressGatewayServiceConfiguration {
         check::member(&self.cpu_architecture, "cpuArchitecture", check::enumeration, at, violations);
         check::member(&self.primary_container, "primaryContainer", check::structure, at, violations);
         check::member(&self.scaling_target, "scalingTarget", check::structure, at, violations);
-        check::member(&self.ingress_paths, "ingressPaths", constraints::ingress_path_summaries, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -670,10 +631,6 @@ impl Shape for ExpressGatewayServiceStatus {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { status_code: members.get("statusCode", at)?, status_reason: members.get("statusReason", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status_code, "statusCode", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

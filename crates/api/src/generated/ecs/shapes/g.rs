@@ -8,16 +8,8 @@ use super::super::{
     GatewayConnectorHealthCheckProtocol, GatewayElbIpAddressType, GatewayRouteStatus, GatewayStatus, GpuSharingMode,
     HostSharedAlbConfiguration, PropagateGatewayTags, ProtectedTask, Tag,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gateway {
@@ -58,8 +50,6 @@ impl Shape for Gateway {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.status, "status", check::enumeration, at, violations);
-        check::member(&self.failures, "failures", constraints::gateway_resource_failure_list, at, violations);
-        check::member(&self.configuration, "configuration", check::structure, at, violations);
         check::member(&self.access_type, "accessType", check::enumeration, at, violations);
         check::member(&self.propagate_tags, "propagateTags", check::enumeration, at, violations);
         check::member(&self.tags, "tags", constraints::tags, at, violations);
@@ -186,7 +176,6 @@ impl Shape for GatewayConnection {
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.access_type, "accessType", check::enumeration, at, violations);
         check::member(&self.status, "status", check::enumeration, at, violations);
-        check::member(&self.resources, "resources", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -252,16 +241,6 @@ impl Shape for GatewayConnectionResources {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { host_shared_alb: members.get("hostSharedAlb", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.host_shared_alb,
-            "hostSharedAlb",
-            constraints::gateway_connection_alb_resources_list,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -531,10 +510,6 @@ impl Shape for GatewayInfrastructureResources {
         Ok(Self { host_shared_alb: members.get("hostSharedAlb", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.host_shared_alb, "hostSharedAlb", constraints::elb_gateway_resources_list, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "hostSharedAlb", &self.host_shared_alb);
@@ -580,10 +555,6 @@ impl Shape for GatewayResourceFailure {
         Ok(Self { arn: members.get("arn", at)?, errors: members.get("errors", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.errors, "errors", constraints::gateway_operation_error_list, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "arn", &self.arn);
@@ -602,10 +573,6 @@ impl Shape for GatewayResources {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { gateway_arn: members.get("gatewayArn", at)?, resources: members.get("resources", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.resources, "resources", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -891,10 +858,6 @@ impl Shape for GpuDevice {
             remaining_memory_in_mi_b: members.get("remainingMemoryInMiB", at)?,
             container_count: members.get("containerCount", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.sharing_mode, "sharingMode", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

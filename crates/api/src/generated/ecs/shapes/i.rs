@@ -12,16 +12,8 @@ use super::super::{
     MemoryMiBRequest, NetworkBandwidthGbpsRequest, NetworkInterfaceCountRequest, TotalLocalStorageGBRequest,
     VCpuCountRangeRequest,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InferenceAccelerator {
@@ -131,11 +123,6 @@ impl Shape for InstanceHealthCheckResult {
             last_updated: members.get("lastUpdated", at)?,
             last_status_change: members.get("lastStatusChange", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.r#type, "type", check::enumeration, at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

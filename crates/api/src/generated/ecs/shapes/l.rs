@@ -12,16 +12,8 @@ use super::super::{
     ServiceDeploymentBrief, ServiceDeploymentStatus, Setting, SettingName, SortOrder, Tag, TargetType,
     TaskDefinitionFamilyStatus, TaskDefinitionStatus, Tmpfs,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinearConfiguration {
@@ -138,10 +130,6 @@ impl Shape for ListAccountSettingsResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { settings: members.get("settings", at)?, next_token: members.get("nextToken", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.settings, "settings", constraints::settings, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -367,16 +355,6 @@ impl Shape for ListDaemonDeploymentsResponse {
         })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.daemon_deployments,
-            "daemonDeployments",
-            constraints::daemon_deployment_summary_list,
-            at,
-            violations,
-        );
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "nextToken", &self.next_token);
@@ -444,16 +422,6 @@ impl Shape for ListDaemonTaskDefinitionsResponse {
         })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.daemon_task_definitions,
-            "daemonTaskDefinitions",
-            constraints::daemon_task_definition_summaries,
-            at,
-            violations,
-        );
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "daemonTaskDefinitions", &self.daemon_task_definitions);
@@ -504,16 +472,6 @@ impl Shape for ListDaemonsResponse {
             daemon_summaries_list: members.get("daemonSummariesList", at)?,
             next_token: members.get("nextToken", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.daemon_summaries_list,
-            "daemonSummariesList",
-            constraints::daemon_summaries_list,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -573,16 +531,6 @@ impl Shape for ListGatewayClusterAssociationsResponse {
             gateway_cluster_associations: members.get("gatewayClusterAssociations", at)?,
             next_token: members.get("nextToken", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.gateway_cluster_associations,
-            "gatewayClusterAssociations",
-            constraints::gateway_cluster_association_summary_list,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -647,10 +595,6 @@ impl Shape for ListGatewayRoutesResponse {
         Ok(Self { gateway_routes: members.get("gatewayRoutes", at)?, next_token: members.get("nextToken", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.gateway_routes, "gatewayRoutes", constraints::gateway_route_summary_list, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "gatewayRoutes", &self.gateway_routes);
@@ -702,10 +646,6 @@ impl Shape for ListGatewaysResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { gateways: members.get("gateways", at)?, next_token: members.get("nextToken", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.gateways, "gateways", constraints::gateway_summary_list, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -769,16 +709,6 @@ impl Shape for ListServiceDeploymentsResponse {
             service_deployments: members.get("serviceDeployments", at)?,
             next_token: members.get("nextToken", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.service_deployments,
-            "serviceDeployments",
-            constraints::service_deployments_brief,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {

@@ -7,16 +7,8 @@ use super::super::{
     AccessType, AutoRepairConfiguration, InfrastructureOptimization, InstanceLaunchTemplate, ManagedAgentName,
     ManagedResourceStatus, ManagedScalingStatus, PropagateMITags,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ManagedAgent {
@@ -114,7 +106,6 @@ impl Shape for ManagedApplicationAutoScalingPolicy {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
         check::required(&self.policy_type, "policyType", at, violations);
         check::required(&self.target_value, "targetValue", at, violations);
@@ -149,17 +140,6 @@ impl Shape for ManagedAutoScaling {
         })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.scalable_target, "scalableTarget", check::structure, at, violations);
-        check::member(
-            &self.application_auto_scaling_policies,
-            "applicationAutoScalingPolicies",
-            constraints::managed_application_auto_scaling_policies,
-            at,
-            violations,
-        );
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "scalableTarget", &self.scalable_target);
@@ -191,7 +171,6 @@ impl Shape for ManagedCertificate {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
         check::required(&self.domain_name, "domainName", at, violations);
     }
@@ -238,18 +217,6 @@ impl Shape for ManagedIngressPath {
         check::required(&self.access_type, "accessType", at, violations);
         check::member(&self.access_type, "accessType", check::enumeration, at, violations);
         check::required(&self.endpoint, "endpoint", at, violations);
-        check::member(&self.load_balancer, "loadBalancer", check::structure, at, violations);
-        check::member(
-            &self.load_balancer_security_groups,
-            "loadBalancerSecurityGroups",
-            constraints::managed_security_groups,
-            at,
-            violations,
-        );
-        check::member(&self.certificate, "certificate", check::structure, at, violations);
-        check::member(&self.listener, "listener", check::structure, at, violations);
-        check::member(&self.rule, "rule", check::structure, at, violations);
-        check::member(&self.target_groups, "targetGroups", constraints::managed_target_groups, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -385,7 +352,6 @@ impl Shape for ManagedListener {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
     }
 
@@ -420,7 +386,6 @@ impl Shape for ManagedListenerRule {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
     }
 
@@ -461,7 +426,6 @@ impl Shape for ManagedLoadBalancer {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
         check::required(&self.scheme, "scheme", at, violations);
     }
@@ -502,7 +466,6 @@ impl Shape for ManagedLogGroup {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
         check::required(&self.log_group_name, "logGroupName", at, violations);
     }
@@ -539,7 +502,6 @@ impl Shape for ManagedMetricAlarm {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
     }
 
@@ -578,7 +540,6 @@ impl Shape for ManagedScalableTarget {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
         check::required(&self.min_capacity, "minCapacity", at, violations);
         check::required(&self.max_capacity, "maxCapacity", at, violations);
@@ -681,7 +642,6 @@ impl Shape for ManagedSecurityGroup {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
     }
 
@@ -745,7 +705,6 @@ impl Shape for ManagedTargetGroup {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.status, "status", at, violations);
-        check::member(&self.status, "status", check::enumeration, at, violations);
         check::required(&self.updated_at, "updatedAt", at, violations);
         check::required(&self.health_check_path, "healthCheckPath", at, violations);
         check::required(&self.health_check_port, "healthCheckPort", at, violations);

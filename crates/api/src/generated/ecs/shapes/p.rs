@@ -7,16 +7,8 @@ use super::super::{
     ApplicationProtocol, Attribute, CapacityProviderStrategyItem, Cluster, KeyValuePair, PlacementConstraintType,
     PlacementStrategyType, PlatformDeviceType, ProxyConfigurationType, Setting, SettingName, TransportProtocol,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlacementConstraint {
@@ -226,10 +218,6 @@ impl Shape for PutAccountSettingDefaultResponse {
         Ok(Self { setting: members.get("setting", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.setting, "setting", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "setting", &self.setting);
@@ -278,10 +266,6 @@ impl Shape for PutAccountSettingResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { setting: members.get("setting", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.setting, "setting", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -386,10 +370,6 @@ impl Shape for PutClusterCapacityProvidersResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { cluster: members.get("cluster", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.cluster, "cluster", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

@@ -12,17 +12,8 @@ use super::super::{
     TaskDefinitionPlacementConstraint, TaskOverride, TaskVolumeConfiguration, TrustedExecutionConfiguration,
     VersionInfo, Volume,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::hidden;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{hidden, put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegisterContainerInstanceRequest {
@@ -83,10 +74,6 @@ impl Shape for RegisterContainerInstanceResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { container_instance: members.get("containerInstance", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.container_instance, "containerInstance", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -312,7 +299,6 @@ impl Shape for RegisterTaskDefinitionResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_definition, "taskDefinition", check::structure, at, violations);
         check::member(&self.tags, "tags", constraints::tags, at, violations);
     }
 
@@ -585,10 +571,6 @@ impl Shape for RunTaskResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { tasks: members.get("tasks", at)?, failures: members.get("failures", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.tasks, "tasks", constraints::tasks, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

@@ -15,17 +15,8 @@ use super::super::{
     SettingType, StopServiceDeploymentStopType, Tag, Task, TaskFilesystemType, TaskOverride, TaskSet,
     TaskVolumeConfiguration, TimeoutConfiguration, VpcLatticeConfiguration,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::hidden;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{hidden, put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct S3FilesVolumeConfiguration {
@@ -200,8 +191,6 @@ impl Shape for Service {
             violations,
         );
         check::member(&self.deployment_configuration, "deploymentConfiguration", check::structure, at, violations);
-        check::member(&self.task_sets, "taskSets", constraints::task_sets, at, violations);
-        check::member(&self.deployments, "deployments", constraints::deployments, at, violations);
         check::member(
             &self.placement_constraints,
             "placementConstraints",
@@ -663,17 +652,7 @@ impl Shape for ServiceDeployment {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.status, "status", check::enumeration, at, violations);
-        check::member(&self.lifecycle_stage, "lifecycleStage", check::enumeration, at, violations);
-        check::member(
-            &self.lifecycle_hook_details,
-            "lifecycleHookDetails",
-            constraints::deployment_lifecycle_hook_detail_list,
-            at,
-            violations,
-        );
         check::member(&self.deployment_configuration, "deploymentConfiguration", check::structure, at, violations);
-        check::member(&self.deployment_circuit_breaker, "deploymentCircuitBreaker", check::structure, at, violations);
-        check::member(&self.alarms, "alarms", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -715,10 +694,6 @@ impl Shape for ServiceDeploymentAlarms {
             alarm_names: members.get("alarmNames", at)?,
             triggered_alarm_names: members.get("triggeredAlarmNames", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -793,10 +768,6 @@ impl Shape for ServiceDeploymentCircuitBreaker {
             failure_count: members.get("failureCount", at)?,
             threshold: members.get("threshold", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1013,7 +984,6 @@ impl Shape for ServiceRevision {
             at,
             violations,
         );
-        check::member(&self.ecs_managed_resources, "ecsManagedResources", check::structure, at, violations);
         check::member(
             &self.gateway_connectors,
             "gatewayConnectors",
@@ -1234,7 +1204,6 @@ impl Shape for Setting {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.name, "name", check::enumeration, at, violations);
-        check::member(&self.r#type, "type", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -1353,10 +1322,6 @@ impl Shape for StartTaskResponse {
         Ok(Self { tasks: members.get("tasks", at)?, failures: members.get("failures", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.tasks, "tasks", constraints::tasks, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "tasks", &self.tasks);
@@ -1450,10 +1415,6 @@ impl Shape for StopTaskResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { task: members.get("task", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task, "task", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

@@ -11,16 +11,8 @@ use super::super::{
     ServiceRegistry, StabilityStatus, TaskDefinitionPlacementConstraintType, TaskDefinitionStatus, TaskFilesystemType,
     TaskStopCode, ThresholdType, Volume,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tag {
@@ -176,9 +168,6 @@ impl Shape for Task {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.attributes, "attributes", constraints::attributes, at, violations);
-        check::member(&self.connectivity, "connectivity", check::enumeration, at, violations);
-        check::member(&self.containers, "containers", constraints::containers, at, violations);
-        check::member(&self.health_status, "healthStatus", check::enumeration, at, violations);
         check::member(
             &self.inference_accelerators,
             "inferenceAccelerators",
@@ -188,10 +177,8 @@ impl Shape for Task {
         );
         check::member(&self.launch_type, "launchType", check::enumeration, at, violations);
         check::member(&self.overrides, "overrides", check::structure, at, violations);
-        check::member(&self.stop_code, "stopCode", check::enumeration, at, violations);
         check::member(&self.tags, "tags", constraints::tags, at, violations);
         check::member(&self.ephemeral_storage, "ephemeralStorage", check::structure, at, violations);
-        check::member(&self.trusted_execution_summary, "trustedExecutionSummary", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -314,13 +301,6 @@ impl Shape for TaskDefinition {
         check::member(&self.network_mode, "networkMode", check::enumeration, at, violations);
         check::member(&self.volumes, "volumes", constraints::volume_list, at, violations);
         check::member(&self.status, "status", check::enumeration, at, violations);
-        check::member(
-            &self.requires_attributes,
-            "requiresAttributes",
-            constraints::requires_attributes,
-            at,
-            violations,
-        );
         check::member(
             &self.placement_constraints,
             "placementConstraints",
@@ -643,7 +623,6 @@ impl Shape for TaskSet {
         );
         check::member(&self.network_configuration, "networkConfiguration", check::structure, at, violations);
         check::member(&self.scale, "scale", check::structure, at, violations);
-        check::member(&self.stability_status, "stabilityStatus", check::enumeration, at, violations);
         check::member(&self.tags, "tags", constraints::tags, at, violations);
     }
 
@@ -860,7 +839,6 @@ impl Shape for TrustedExecutionSummary {
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.isolation_mode, "isolationMode", at, violations);
         check::member(&self.isolation_mode, "isolationMode", check::enumeration, at, violations);
-        check::member(&self.attestation_policy_status, "attestationPolicyStatus", check::enumeration, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

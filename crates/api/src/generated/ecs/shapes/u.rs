@@ -15,16 +15,8 @@ use super::super::{
     PropagateGatewayTags, PropagateMITags, PropagateTags, ProtectedTask, Scale, Service, ServiceConnectConfiguration,
     ServiceRegistry, ServiceVolumeConfiguration, TaskSet, UlimitName, VpcLatticeConfiguration,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ulimit {
@@ -145,10 +137,6 @@ impl Shape for UpdateCapacityProviderResponse {
         Ok(Self { capacity_provider: members.get("capacityProvider", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.capacity_provider, "capacityProvider", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "capacityProvider", &self.capacity_provider);
@@ -203,10 +191,6 @@ impl Shape for UpdateClusterResponse {
         Ok(Self { cluster: members.get("cluster", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.cluster, "cluster", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "cluster", &self.cluster);
@@ -251,10 +235,6 @@ impl Shape for UpdateClusterSettingsResponse {
         Ok(Self { cluster: members.get("cluster", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.cluster, "cluster", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "cluster", &self.cluster);
@@ -295,10 +275,6 @@ impl Shape for UpdateContainerAgentResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { container_instance: members.get("containerInstance", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.container_instance, "containerInstance", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -350,16 +326,6 @@ impl Shape for UpdateContainerInstancesStateResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { container_instances: members.get("containerInstances", at)?, failures: members.get("failures", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(
-            &self.container_instances,
-            "containerInstances",
-            constraints::container_instances,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -440,10 +406,6 @@ impl Shape for UpdateDaemonResponse {
         })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::enumeration, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "daemonArn", &self.daemon_arn);
@@ -521,10 +483,6 @@ impl Shape for UpdateExpressGatewayServiceResponse {
     fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
         let members = Members::of(value, at)?;
         Ok(Self { service: members.get("service", at)? })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.service, "service", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -766,10 +724,6 @@ impl Shape for UpdateServicePrimaryTaskSetResponse {
         Ok(Self { task_set: members.get("taskSet", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_set, "taskSet", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "taskSet", &self.task_set);
@@ -936,10 +890,6 @@ impl Shape for UpdateServiceResponse {
         Ok(Self { service: members.get("service", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.service, "service", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "service", &self.service);
@@ -1050,10 +1000,6 @@ impl Shape for UpdateTaskSetResponse {
         Ok(Self { task_set: members.get("taskSet", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.task_set, "taskSet", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "taskSet", &self.task_set);
@@ -1084,11 +1030,6 @@ impl Shape for UpdatedExpressGatewayService {
             created_at: members.get("createdAt", at)?,
             updated_at: members.get("updatedAt", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.status, "status", check::structure, at, violations);
-        check::member(&self.target_configuration, "targetConfiguration", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

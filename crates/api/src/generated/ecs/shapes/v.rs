@@ -4,16 +4,8 @@ use super::super::{
     DockerVolumeConfiguration, EFSVolumeConfiguration, FSxWindowsFileServerVolumeConfiguration, HostVolumeProperties,
     S3FilesVolumeConfiguration,
 };
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VCpuCountRangeRequest {

@@ -2,16 +2,8 @@
 
 use super::super::constraints;
 use super::super::{LogGroup, LogGroupClass, LogStream, OrderBy};
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteLogGroupRequest {
@@ -165,7 +157,6 @@ impl Shape for DescribeLogGroupsResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.log_groups, "logGroups", constraints::log_groups, at, violations);
         check::member(&self.next_token, "nextToken", constraints::next_token, at, violations);
     }
 
@@ -249,7 +240,6 @@ impl Shape for DescribeLogStreamsResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.log_streams, "logStreams", constraints::log_streams, at, violations);
         check::member(&self.next_token, "nextToken", constraints::next_token, at, violations);
     }
 

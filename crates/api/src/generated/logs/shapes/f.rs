@@ -2,16 +2,8 @@
 
 use super::super::SearchedLogStream;
 use super::super::constraints;
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FilterLogEventsRequest {
@@ -108,14 +100,6 @@ impl Shape for FilterLogEventsResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.events, "events", constraints::filtered_log_events, at, violations);
-        check::member(
-            &self.searched_log_streams,
-            "searchedLogStreams",
-            constraints::searched_log_streams,
-            at,
-            violations,
-        );
         check::member(&self.next_token, "nextToken", constraints::next_token, at, violations);
     }
 

@@ -2,16 +2,8 @@
 
 use super::super::OutputLogEvent;
 use super::super::constraints;
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetLogEventsRequest {
@@ -92,7 +84,6 @@ impl Shape for GetLogEventsResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.events, "events", constraints::output_log_events, at, violations);
         check::member(&self.next_forward_token, "nextForwardToken", constraints::next_token, at, violations);
         check::member(&self.next_backward_token, "nextBackwardToken", constraints::next_token, at, violations);
     }

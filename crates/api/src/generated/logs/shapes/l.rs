@@ -4,16 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::constraints;
 use super::super::{DataProtectionStatus, InheritedProperty, LogGroupClass};
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListTagsForResourceRequest {
@@ -193,8 +185,6 @@ impl Shape for LiveTailSessionStart {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.request_id, "requestId", constraints::request_id, at, violations);
-        check::member(&self.session_id, "sessionId", constraints::session_id, at, violations);
         check::member(
             &self.log_group_identifiers,
             "logGroupIdentifiers",
@@ -244,10 +234,6 @@ impl Shape for LiveTailSessionUpdate {
             session_metadata: members.get("sessionMetadata", at)?,
             session_results: members.get("sessionResults", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.session_results, "sessionResults", constraints::live_tail_session_results, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -300,16 +286,7 @@ impl Shape for LogGroup {
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.log_group_name, "logGroupName", constraints::log_group_name, at, violations);
         check::member(&self.creation_time, "creationTime", constraints::timestamp, at, violations);
-        check::member(&self.stored_bytes, "storedBytes", constraints::stored_bytes, at, violations);
         check::member(&self.kms_key_id, "kmsKeyId", constraints::kms_key_id, at, violations);
-        check::member(&self.data_protection_status, "dataProtectionStatus", check::enumeration, at, violations);
-        check::member(
-            &self.inherited_properties,
-            "inheritedProperties",
-            constraints::inherited_properties,
-            at,
-            violations,
-        );
         check::member(&self.log_group_class, "logGroupClass", check::enumeration, at, violations);
     }
 
@@ -367,7 +344,6 @@ impl Shape for LogStream {
         check::member(&self.last_event_timestamp, "lastEventTimestamp", constraints::timestamp, at, violations);
         check::member(&self.last_ingestion_time, "lastIngestionTime", constraints::timestamp, at, violations);
         check::member(&self.upload_sequence_token, "uploadSequenceToken", constraints::sequence_token, at, violations);
-        check::member(&self.stored_bytes, "storedBytes", constraints::stored_bytes, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

@@ -2,16 +2,8 @@
 
 use super::super::constraints;
 use super::super::{Entity, InputLogEvent, RejectedEntityInfo, RejectedLogEventsInfo};
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PutLogEventsRequest {
@@ -75,7 +67,6 @@ impl Shape for PutLogEventsResponse {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::member(&self.next_sequence_token, "nextSequenceToken", constraints::sequence_token, at, violations);
-        check::member(&self.rejected_entity_info, "rejectedEntityInfo", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

@@ -2,16 +2,8 @@
 
 use super::super::constraints;
 use super::super::{LiveTailSessionStart, LiveTailSessionUpdate};
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchedLogStream {
@@ -142,10 +134,6 @@ impl Shape for StartLiveTailResponse {
         Ok(Self { response_stream: members.get("responseStream", at)? })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.response_stream, "responseStream", check::structure, at, violations);
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "responseStream", &self.response_stream);
@@ -170,11 +158,6 @@ impl Shape for StartLiveTailResponseStream {
             session_timeout_exception: members.get("SessionTimeoutException", at)?,
             session_streaming_exception: members.get("SessionStreamingException", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.session_start, "sessionStart", check::structure, at, violations);
-        check::member(&self.session_update, "sessionUpdate", check::structure, at, violations);
     }
 
     fn write(&self, writer: &mut dyn Writer) {

@@ -2,17 +2,8 @@
 
 use super::super::constraints;
 use super::super::{Credentials, PolicyDescriptorType, ProvidedContext, Tag};
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::hidden;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{hidden, put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AssumeRoleRequest {
@@ -130,30 +121,7 @@ impl Shape for AssumeRoleResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.credentials, "Credentials", check::structure, at, violations);
-        check::member(&self.assumed_role_user, "AssumedRoleUser", check::structure, at, violations);
-        check::member(
-            &self.packed_policy_size,
-            "PackedPolicySize",
-            constraints::non_negative_integer_type,
-            at,
-            violations,
-        );
         check::member(&self.source_identity, "SourceIdentity", constraints::source_identity_type, at, violations);
-        check::member(
-            &self.session_token_utilization,
-            "SessionTokenUtilization",
-            constraints::session_token_utilization_type,
-            at,
-            violations,
-        );
-        check::member(
-            &self.session_token_size,
-            "SessionTokenSize",
-            constraints::session_token_size_type,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -279,30 +247,7 @@ impl Shape for AssumeRoleWithSAMLResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.credentials, "Credentials", check::structure, at, violations);
-        check::member(&self.assumed_role_user, "AssumedRoleUser", check::structure, at, violations);
-        check::member(
-            &self.packed_policy_size,
-            "PackedPolicySize",
-            constraints::non_negative_integer_type,
-            at,
-            violations,
-        );
         check::member(&self.source_identity, "SourceIdentity", constraints::source_identity_type, at, violations);
-        check::member(
-            &self.session_token_utilization,
-            "SessionTokenUtilization",
-            constraints::session_token_utilization_type,
-            at,
-            violations,
-        );
-        check::member(
-            &self.session_token_size,
-            "SessionTokenSize",
-            constraints::session_token_size_type,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -434,37 +379,7 @@ impl Shape for AssumeRoleWithWebIdentityResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.credentials, "Credentials", check::structure, at, violations);
-        check::member(
-            &self.subject_from_web_identity_token,
-            "SubjectFromWebIdentityToken",
-            constraints::web_identity_subject_type,
-            at,
-            violations,
-        );
-        check::member(&self.assumed_role_user, "AssumedRoleUser", check::structure, at, violations);
-        check::member(
-            &self.packed_policy_size,
-            "PackedPolicySize",
-            constraints::non_negative_integer_type,
-            at,
-            violations,
-        );
         check::member(&self.source_identity, "SourceIdentity", constraints::source_identity_type, at, violations);
-        check::member(
-            &self.session_token_utilization,
-            "SessionTokenUtilization",
-            constraints::session_token_utilization_type,
-            at,
-            violations,
-        );
-        check::member(
-            &self.session_token_size,
-            "SessionTokenSize",
-            constraints::session_token_size_type,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -552,22 +467,7 @@ impl Shape for AssumeRootResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.credentials, "Credentials", check::structure, at, violations);
         check::member(&self.source_identity, "SourceIdentity", constraints::source_identity_type, at, violations);
-        check::member(
-            &self.session_token_utilization,
-            "SessionTokenUtilization",
-            constraints::session_token_utilization_type,
-            at,
-            violations,
-        );
-        check::member(
-            &self.session_token_size,
-            "SessionTokenSize",
-            constraints::session_token_size_type,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
@@ -594,7 +494,6 @@ impl Shape for AssumedRoleUser {
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
         check::required(&self.assumed_role_id, "AssumedRoleId", at, violations);
-        check::member(&self.assumed_role_id, "AssumedRoleId", constraints::assumed_role_id_type, at, violations);
         check::required(&self.arn, "Arn", at, violations);
         check::member(&self.arn, "Arn", constraints::arn_type, at, violations);
     }

@@ -4,17 +4,8 @@ use longshore_seams::Timestamp;
 
 use super::super::constraints;
 use super::super::{Credentials, FederatedUser, PolicyDescriptorType, Tag};
-use crate::Members;
-use crate::Path;
-use crate::ReadError;
-use crate::Shape;
-use crate::Value;
-use crate::Violation;
-use crate::Writer;
-use crate::check;
-use crate::member::hidden;
-use crate::member::put;
-use crate::member::structures;
+use crate::member::{hidden, put, structures};
+use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetAccessKeyInfoRequest {
@@ -147,14 +138,6 @@ impl Shape for GetDelegatedAccessTokenResponse {
     }
 
     fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.credentials, "Credentials", check::structure, at, violations);
-        check::member(
-            &self.packed_policy_size,
-            "PackedPolicySize",
-            constraints::non_negative_integer_type,
-            at,
-            violations,
-        );
         check::member(&self.assumed_principal, "AssumedPrincipal", constraints::arn_type, at, violations);
     }
 
@@ -239,32 +222,6 @@ impl Shape for GetFederationTokenResponse {
         })
     }
 
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.credentials, "Credentials", check::structure, at, violations);
-        check::member(&self.federated_user, "FederatedUser", check::structure, at, violations);
-        check::member(
-            &self.packed_policy_size,
-            "PackedPolicySize",
-            constraints::non_negative_integer_type,
-            at,
-            violations,
-        );
-        check::member(
-            &self.session_token_utilization,
-            "SessionTokenUtilization",
-            constraints::session_token_utilization_type,
-            at,
-            violations,
-        );
-        check::member(
-            &self.session_token_size,
-            "SessionTokenSize",
-            constraints::session_token_size_type,
-            at,
-            violations,
-        );
-    }
-
     fn write(&self, writer: &mut dyn Writer) {
         writer.begin_structure();
         put(writer, "Credentials", &self.credentials);
@@ -333,24 +290,6 @@ impl Shape for GetSessionTokenResponse {
             session_token_utilization: members.get("SessionTokenUtilization", at)?,
             session_token_size: members.get("SessionTokenSize", at)?,
         })
-    }
-
-    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
-        check::member(&self.credentials, "Credentials", check::structure, at, violations);
-        check::member(
-            &self.session_token_utilization,
-            "SessionTokenUtilization",
-            constraints::session_token_utilization_type,
-            at,
-            violations,
-        );
-        check::member(
-            &self.session_token_size,
-            "SessionTokenSize",
-            constraints::session_token_size_type,
-            at,
-            violations,
-        );
     }
 
     fn write(&self, writer: &mut dyn Writer) {
