@@ -6,6 +6,7 @@ use longshore_seams::BoxFuture;
 use longshore_wire::{Output, RequestContext, Service};
 
 use crate::engine::Engine;
+use crate::operations::DEFAULT_CLUSTER;
 
 /// The ECS API (2014-11-13) over an [`Engine`].
 #[derive(Clone, Debug)]
@@ -26,4 +27,124 @@ impl EcsService {
 #[must_use]
 pub fn scope_of(context: &RequestContext) -> Scope {
     Scope::new(&context.account, &context.region)
+}
+
+impl Service for EcsService {
+    fn model(&self) -> &'static ServiceModel {
+        &ecs::MODEL
+    }
+
+    fn resources(
+        &self,
+        context: &RequestContext,
+        _operation: &'static Operation,
+        input: &Value,
+    ) -> (Vec<String>, Vec<(String, Vec<String>)>) {
+        named_resources(&scope_of(context), input)
+    }
+
+    fn call<'a>(
+        &'a self,
+        context: &'a RequestContext,
+        operation: &'static Operation,
+        input: &'a Value,
+    ) -> BoxFuture<'a, Result<Box<dyn Output>, ServiceError>> {
+        Box::pin(ecs::dispatch(self, context, operation.name, input))
+    }
+}
+
+impl ecs::Ecs for EcsService {
+    type Context = RequestContext;
+}
+
+/// Members that name the resource of a call, the most specific first, with the resource type of a bare name.
+const RESOURCE_MEMBERS: &[(&str, Naming)] = &[
+    ("resourceArn", Naming::Global("")),
+    ("task", Naming::InCluster("task")),
+    ("tasks", Naming::InCluster("task")),
+    ("containerInstance", Naming::InCluster("container-instance")),
+    ("containerInstances", Naming::InCluster("container-instance")),
+    ("containerInstanceArn", Naming::InCluster("container-instance")),
+    ("service", Naming::InCluster("service")),
+    ("services", Naming::InCluster("service")),
+    ("serviceName", Naming::InCluster("service")),
+    ("taskDefinition", Naming::Global("task-definition")),
+    ("taskDefinitions", Naming::Global("task-definition")),
+    ("family", Naming::Global("task-definition")),
+    ("capacityProvider", Naming::Global("capacity-provider")),
+    ("clusters", Naming::Global("cluster")),
+    ("cluster", Naming::Global("cluster")),
+    ("clusterName", Naming::Global("cluster")),
+];
+
+#[derive(Clone, Copy)]
+enum Naming {
+    /// `TYPE/CLUSTER/NAME`.
+    InCluster(&'static str),
+    /// `TYPE/NAME`.
+    Global(&'static str),
+}
+
+/// Long ARNs of what a request names, and its condition values: what the authorizer decides by.
+fn named_resources(scope: &Scope, input: &Value) -> (Vec<String>, Vec<(String, Vec<String>)>) {
+    let Value::Map(members) = input else { return (vec!["*".to_owned()], Vec::new()) };
+    let texts = |member: &str| -> Vec<&str> {
+        match members.get(member) {
+            Some(Value::String(text)) => vec![text.as_str()],
+            Some(Value::List(items)) => items.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    };
+    let cluster = texts("cluster").first().copied().unwrap_or(DEFAULT_CLUSTER);
+    let cluster = scope.cluster_name(cluster).unwrap_or(cluster);
+    let arn = |naming: Naming, name: &str| match naming {
+        _ if name.starts_with("arn:") => name.to_owned(),
+        Naming::InCluster(kind) => scope.ecs_arn(format_args!("{kind}/{cluster}/{name}")),
+        Naming::Global(kind) => scope.ecs_arn(format_args!("{kind}/{name}")),
+    };
+    let named = RESOURCE_MEMBERS.iter().find_map(|(member, naming)| {
+        let names = texts(member);
+        (!names.is_empty()).then(|| names.iter().map(|name| arn(*naming, name)).collect::<Vec<_>>())
+    });
+    let mut conditions = Vec::new();
+    if members.contains_key("cluster") {
+        conditions.push(("ecs:cluster".to_owned(), vec![scope.cluster_arn(cluster)]));
+    }
+    if let Some(Value::List(tags)) = members.get("tags") {
+        let mut keys = Vec::new();
+        for tag in tags {
+            let Value::Map(tag) = tag else { continue };
+            let (Some(Value::String(key)), value) = (tag.get("key"), tag.get("value")) else { continue };
+            let value = if let Some(Value::String(value)) = value { value.clone() } else { String::new() };
+            conditions.push((format!("aws:RequestTag/{key}"), vec![value]));
+            keys.push(key.clone());
+        }
+        conditions.push(("aws:TagKeys".to_owned(), keys));
+    }
+    (named.unwrap_or_else(|| vec!["*".to_owned()]), conditions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn named(members: &[(&str, Value)]) -> Vec<String> {
+        let members: BTreeMap<_, _> = members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        named_resources(&Scope::new("123456789012", "eu-west-1"), &Value::Map(members)).0
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    #[test]
+    fn a_call_names_its_most_specific_resource_by_long_arn() {
+        let arn = |resource: &str| vec![format!("arn:aws:ecs:eu-west-1:123456789012:{resource}")];
+        assert_eq!(named(&[("task", text("abc")), ("cluster", text("c"))]), arn("task/c/abc"));
+        assert_eq!(named(&[("tasks", Value::List(vec![text("abc")]))]), arn("task/default/abc"));
+        assert_eq!(named(&[("taskDefinition", text("web:3")), ("cluster", text("c"))]), arn("task-definition/web:3"));
+        assert_eq!(named(&[("cluster", text("c"))]), arn("cluster/c"));
+        assert_eq!(named(&[]), ["*"]);
+    }
 }
