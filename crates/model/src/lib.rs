@@ -5,9 +5,12 @@
 pub mod arn;
 pub mod container_instance;
 pub mod id;
+pub mod names;
 pub mod record;
 pub mod records;
+pub mod tags;
 pub mod task;
+pub mod task_definition;
 
 pub use arn::{Arn, Scope};
 pub use id::Id;

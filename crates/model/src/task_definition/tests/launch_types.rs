@@ -1,0 +1,200 @@
+use serde_json::{Value, json};
+
+use super::{and_container, base, fargate, refusal, register, registered, with, with_container};
+use crate::task_definition::needs_current_fargate;
+
+fn compatibilities(document: &Value) -> Value {
+    registered(document)["compatibilities"].clone()
+}
+
+/// Fargate refuses the change when FARGATE is required, and is no compatibility when it is not.
+fn not_for_fargate(change: impl Fn(Value) -> Value, message: &str) {
+    let refused = refusal(&change(fargate()));
+    assert!(refused.contains(message), "{refused}");
+    let on_ec2 = change(with(fargate(), json!({"requiresCompatibilities": null})));
+    if register(&on_ec2).is_ok() {
+        assert_eq!(compatibilities(&on_ec2), json!(["EC2"]), "{message}");
+    }
+}
+
+// spec: 03-073, 02-021
+#[test]
+fn compatibilities_are_found_out() {
+    assert_eq!(compatibilities(&base()), json!(["EC2"]));
+    assert_eq!(compatibilities(&with(base(), json!({"requiresCompatibilities": ["EC2"]}))), json!(["EC2"]));
+    assert_eq!(compatibilities(&fargate()), json!(["EC2", "FARGATE"]));
+    assert_eq!(compatibilities(&with(fargate(), json!({"requiresCompatibilities": null}))), json!(["EC2", "FARGATE"]));
+    assert_eq!(
+        compatibilities(&with(base(), json!({"requiresCompatibilities": ["EXTERNAL"]}))),
+        json!(["EXTERNAL", "EC2"])
+    );
+}
+
+// spec: 31-031
+#[test]
+fn external_instances_have_no_awsvpc() {
+    let external = with(base(), json!({"requiresCompatibilities": ["EXTERNAL"], "networkMode": "awsvpc"}));
+    assert_eq!(refusal(&external), "External instances do not support network mode 'awsvpc'.");
+}
+
+#[test]
+fn managed_instances_have_awsvpc_or_host() {
+    let managed =
+        |mode: &str| with(base(), json!({"requiresCompatibilities": ["MANAGED_INSTANCES"], "networkMode": mode}));
+    assert_eq!(compatibilities(&managed("host")), json!(["EC2", "MANAGED_INSTANCES"]));
+    assert!(refusal(&managed("bridge")).contains("Managed instances do not support network mode 'bridge'"));
+}
+
+// spec: 02-022
+#[test]
+fn fargate_has_awsvpc_only() {
+    for mode in [json!(null), json!("bridge"), json!("host"), json!("none")] {
+        not_for_fargate(
+            |document| with(document, json!({"networkMode": mode})),
+            "Fargate only supports network mode ‘awsvpc’.",
+        );
+    }
+}
+
+// spec: 02-024, 05-152, 05-160
+#[test]
+fn fargate_has_its_sizes_only() {
+    for (change, message) in [
+        (json!({"cpu": null}), "Fargate requires that 'cpu' be defined at the task level."),
+        (json!({"memory": null}), "Fargate requires that 'memory' be defined at the task level."),
+        (
+            json!({"memory": "4096"}),
+            "No Fargate configuration exists for given values: 256 CPU, 4096 memory. See the Amazon ECS documentation for the valid values.",
+        ),
+        (json!({"cpu": "300"}), "No Fargate configuration exists for given values: 300 CPU, 512 memory."),
+    ] {
+        not_for_fargate(|document| with(document, change.clone()), message);
+    }
+    registered(&with(fargate(), json!({"cpu": ".25 vCPU", "memory": "0.5GB"})));
+    registered(&with(with_container(fargate(), json!({"memory": null})), json!({"cpu": "16384", "memory": "122880"})));
+}
+
+// spec: 02-004, 02-005, 02-006, 02-007, 02-008, 02-009, 02-011, 02-014, 02-017, 02-018, 02-019
+#[test]
+fn fargate_containers_have_no_access_to_the_host() {
+    for (change, message) in [
+        (json!({"disableNetworking": true}), "disableNetworking"),
+        (json!({"dnsSearchDomains": ["a.local"]}), "dnsSearchDomains"),
+        (json!({"dnsServers": ["1.1.1.1"]}), "dnsServers"),
+        (json!({"dockerSecurityOptions": ["no-new-privileges"]}), "dockerSecurityOptions"),
+        (json!({"extraHosts": [{"hostname": "a", "ipAddress": "10.0.0.9"}]}), "extraHosts"),
+        (json!({"resourceRequirements": [{"type": "GPU", "value": "1"}]}), "GPU"),
+        (json!({"privileged": true}), "privileged"),
+        (json!({"linuxParameters": {"devices": [{"hostPath": "/dev/null"}]}}), "do not support devices"),
+        (json!({"linuxParameters": {"sharedMemorySize": 64}}), "sharedMemorySize"),
+        (json!({"linuxParameters": {"tmpfs": [{"containerPath": "/t", "size": 1}]}}), "tmpfs"),
+        (json!({"linuxParameters": {"maxSwap": 1}}), "maxSwap"),
+        (json!({"linuxParameters": {"swappiness": 1}}), "swappiness"),
+    ] {
+        not_for_fargate(|document| with_container(document, change.clone()), message);
+    }
+    let linked = |document| and_container(with_container(document, json!({"links": ["db"]})), json!({"name": "db"}));
+    not_for_fargate(linked, "Links are not supported");
+}
+
+// spec: 02-010, 02-013
+#[test]
+fn fargate_tasks_have_no_access_to_the_host() {
+    for (change, message) in [
+        (json!({"ipcMode": "task"}), "Tasks using the Fargate launch type do not support ipcMode."),
+        (json!({"pidMode": "host"}), "pidMode"),
+        (json!({"placementConstraints": [{"type": "memberOf", "expression": "a"}]}), "placementConstraints"),
+    ] {
+        not_for_fargate(|document| with(document, change.clone()), message);
+    }
+}
+
+// spec: 02-016, 26-006
+#[test]
+fn fargate_adds_only_sys_ptrace() {
+    let capabilities = |change: Value| json!({"linuxParameters": {"capabilities": change}});
+    registered(&with_container(fargate(), capabilities(json!({"add": ["SYS_PTRACE"]}))));
+    registered(&with_container(fargate(), capabilities(json!({"drop": ["ALL"]}))));
+    not_for_fargate(|document| with_container(document, capabilities(json!({"add": ["NET_ADMIN"]}))), "SYS_PTRACE");
+}
+
+// spec: 02-020, 02-036
+#[test]
+fn fargate_volumes_are_empty_or_efs() {
+    let volume = |change: Value| json!({"volumes": [with(json!({"name": "v"}), change)]});
+    registered(&with(fargate(), volume(json!({"host": {}}))));
+    registered(&with(fargate(), volume(json!({"efsVolumeConfiguration": {"fileSystemId": "fs-1"}}))));
+    let docker = volume(json!({"dockerVolumeConfiguration": {"scope": "task"}}));
+    not_for_fargate(|document| with(document, docker.clone()), "dockerVolumeConfiguration");
+    let host = volume(json!({"host": {"sourcePath": "/srv"}}));
+    not_for_fargate(
+        |document| with(document, host.clone()),
+        "Fargate compatible task definitions do not support sourcePath",
+    );
+}
+
+// spec: 02-027
+#[test]
+fn fargate_has_three_log_drivers() {
+    let logs = |driver: &str| json!({"logConfiguration": {"logDriver": driver}});
+    for driver in ["gelf", "json-file", "journald", "syslog", "fluentd"] {
+        let message = format!("{driver} is not a valid log driver. Must be one of [awslogs,splunk,awsfirelens]");
+        not_for_fargate(|document| with_container(document, logs(driver)), &message);
+    }
+    registered(&with_container(fargate(), logs("splunk")));
+}
+
+#[test]
+fn fargate_needs_an_execution_role_for_logs_and_ecr() {
+    let logs =
+        json!({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-group": "g"}}});
+    let ecr = json!({"image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/web:1"});
+    let role = with(fargate(), json!({"executionRoleArn": "execution"}));
+    registered(&with_container(role.clone(), logs.clone()));
+    registered(&with_container(role, ecr.clone()));
+    not_for_fargate(
+        |document| with_container(document, logs.clone()),
+        "Fargate requires task definition to have execution role ARN to support log driver awslogs.",
+    );
+    not_for_fargate(
+        |document| with_container(document, ecr.clone()),
+        "Fargate requires task definition to have execution role ARN to support ECR images.",
+    );
+}
+
+// spec: 05-124
+#[test]
+fn fargate_stops_within_two_minutes() {
+    registered(&with_container(fargate(), json!({"stopTimeout": 120})));
+    not_for_fargate(|document| with_container(document, json!({"stopTimeout": 121})), "120 seconds");
+}
+
+#[test]
+fn what_fargate_has_since_1_4_0_is_told() {
+    let needs = |document: &Value| needs_current_fargate(&register(document).unwrap());
+    assert_eq!(needs(&fargate()), None);
+    assert_eq!(needs(&with(fargate(), json!({"pidMode": "task"}))), Some("pidMode"));
+    let files = json!({"environmentFiles": [{"value": "arn:aws:s3:::b/a.env", "type": "s3"}]});
+    assert_eq!(needs(&with_container(fargate(), files)), Some("environmentFiles"));
+    let controls = json!({"systemControls": [{"namespace": "net.core.somaxconn", "value": "1"}]});
+    assert_eq!(needs(&with_container(fargate(), controls)), Some("systemControls"));
+    let capabilities = json!({"linuxParameters": {"capabilities": {"add": ["SYS_PTRACE"]}}});
+    assert_eq!(needs(&with_container(fargate(), capabilities)), Some("capabilities"));
+}
+
+// spec: 08-053
+#[test]
+fn the_guides_fargate_sample_registers() {
+    let sample = json!({
+        "family": "sample-fargate", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+        "requiresCompatibilities": ["FARGATE"], "executionRoleArn": "arn:aws:iam::012345678910:role/ecsTaskExecutionRole",
+        "containerDefinitions": [{
+            "name": "sample-fargate-app", "image": "httpd:2.4", "entryPoint": ["sh", "-c"], "essential": true,
+            "command": ["/bin/sh -c \"httpd-foreground\""],
+            "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
+            "logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-group": "/ecs/fargate-task-definition", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "ecs"}},
+        }],
+    });
+    assert_eq!(compatibilities(&sample), json!(["EC2", "FARGATE"]));
+}
