@@ -5,9 +5,11 @@
 //! operation is one transaction, or a resumable sequence of them.
 
 pub mod accounts;
+pub mod admin;
 pub mod authorizer;
 pub mod changes;
 pub mod engine;
+pub mod identity;
 mod keys;
 pub mod keyring;
 pub mod operations;

@@ -396,9 +396,6 @@ pub enum KeyCommand {
     Delete {
         /// The key's id.
         id: String,
-        /// The account [default: yours].
-        #[arg(long)]
-        account: Option<String>,
         #[command(flatten)]
         api: ApiArgs,
     },
