@@ -34,7 +34,8 @@ fn verify(request: &Request<'_>, body: &[u8], known: Option<&Known<'_>>, now: Ti
 fn verifies_the_published_test_suite() {
     let form = ("content-type", "application/x-www-form-urlencoded");
     let host = ("host", "example.amazonaws.com");
-    let table: &[(&str, &str, &str, &[(&str, &str)], &str, &str, &str)] = &[
+    type Case<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str, &'a str);
+    let table: &[Case<'_>] = &[
         (
             "GET",
             "/",

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::net::IpAddr;
 
-use longshore_api::{Operation, ServiceError, ServiceModel, Value};
 pub use longshore_api::Output;
+use longshore_api::{Operation, ServiceError, ServiceModel, Value};
 use longshore_seams::{BoxFuture, Timestamp};
 
 /// Who calls.
