@@ -6,6 +6,9 @@
 //!
 //! Invariant: decides nothing; what runs is found from the containers' labels and the runtime root.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod docker;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -206,6 +209,9 @@ pub enum RuntimeError {
     /// The image could not be pulled.
     #[error("{0}")]
     Pull(String),
+    /// The archive could not be imported.
+    #[error("{0}")]
+    Import(String),
     /// The container could not be made: something in its specification cannot be done.
     #[error("{0}")]
     Create(String),
