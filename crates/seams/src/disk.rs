@@ -96,6 +96,11 @@ pub trait Disk: Send + Sync + Debug {
     /// Whatever the file system answers.
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
 
+    /// Whether calls may wait for hardware, and so belong off the async workers.
+    fn waits(&self) -> bool {
+        true
+    }
+
     /// Replaces the file at `path` by `bytes`, atomically and durably.
     ///
     /// # Errors
@@ -295,6 +300,10 @@ impl Disk for MemoryDisk {
 
     fn sync_dir(&self, _path: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn waits(&self) -> bool {
+        false
     }
 
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {

@@ -4,7 +4,7 @@
 //! The model is etcd's: one global revision, compare-and-set transactions, ranges at a revision,
 //! watches that replay from a revision or say [`StoreError::Compacted`]. Back ends: [`embedded`]
 //! (redb, group commit), [`memory`]; one conformance suite (`conformance`, feature `testing`) runs
-//! against all. What only grows (stopped tasks, audit, events) belongs into time-segmented files.
+//! against all. What only grows (stopped tasks, audit, events) belongs into [`segments`].
 //!
 //! Invariants: knows keys and bytes only; an acknowledged transaction is durable; transactions are
 //! applied in the order in which [`Store::submit`] was called.
@@ -16,6 +16,7 @@ pub mod embedded;
 #[cfg(feature = "testing")]
 pub mod fault;
 pub mod memory;
+pub mod segments;
 mod watch;
 
 use std::fmt::Debug;
