@@ -270,7 +270,6 @@ impl Door {
     }
 
     /// The operation, and the parsed input (whose error comes after that of a missing signature).
-    #[expect(clippy::type_complexity, reason = "two results of one parse")]
     fn route(
         &self,
         parts: &Parts,
