@@ -1,6 +1,9 @@
 //! The project's own tools: `cargo xtask <task>`.
 
+mod built;
 mod codegen;
+mod compatibility;
+mod coverage;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,6 +16,10 @@ usage: cargo xtask <task>
 
   codegen [--check] [--models DIR] [--out DIR]
                     write the API types from the service models; --check fails when they differ
+  coverage [--output json|text]
+                    count the requirement rows that tests prove; fails on an unknown row
+  compatibility [--check]
+                    write docs/compatibility.md; --check fails when it is stale
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +30,8 @@ fn main() -> ExitCode {
     };
     let result = match task {
         "codegen" => codegen::task(rest),
+        "coverage" => coverage::task(rest),
+        "compatibility" => compatibility::task(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

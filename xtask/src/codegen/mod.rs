@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Result, root};
 use model::Model;
+pub(crate) use naming::snake;
 
 /// Runs the task.
 pub(crate) fn task(arguments: &[String]) -> Result {
@@ -34,6 +35,11 @@ pub(crate) fn task(arguments: &[String]) -> Result {
     }
     let files = output::format(&generated.files)?;
     if check { output::compare(&out, &files) } else { output::write(&out, &files) }
+}
+
+/// Names of a model's operations, in order.
+pub(crate) fn operations(model: &Path) -> Result<Vec<String>> {
+    Ok(Model::read(model)?.operations.iter().map(|(name, _)| name.to_owned()).collect())
 }
 
 /// One file: its path below the output directory, and its text.
