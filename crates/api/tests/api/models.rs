@@ -73,6 +73,7 @@ fn every_model_is_served_with_all_its_operations() {
     assert_eq!(ecs::MODEL.operations.len(), 88);
 }
 
+// spec: 31-052
 #[test]
 fn an_operation_that_is_not_built_says_so_when_its_input_is_right() {
     for (name, service) in SERVICES {
@@ -127,6 +128,21 @@ fn a_member_of_another_type_is_refused_wherever_it_is() {
                 assert!(error.message.starts_with(&format!("{member}: expected ")), "{error}");
             }
         }
+    }
+}
+
+// spec: 01-003
+#[test]
+fn a_container_s_cpu_and_memory_are_numbers() {
+    for member in ["cpu", "memory"] {
+        let container: Value = [("name", "app"), ("image", "httpd:2.4"), (member, "10")].into_iter().collect();
+        let input: Value = [("family", Value::from("sample")), ("containerDefinitions", Value::List(vec![container]))]
+            .into_iter()
+            .collect();
+        let error = refusal("ecs-2014-11-13", "RegisterTaskDefinition", &input);
+        assert_eq!((error.code, error.status), ("SerializationException", 400));
+        let place = format!("containerDefinitions[0].{member}: expected a 32-bit integer, found a string");
+        assert_eq!(error.message, place);
     }
 }
 
