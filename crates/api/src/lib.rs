@@ -9,7 +9,6 @@
 mod check;
 mod error;
 #[expect(missing_docs, reason = "the models carry no prose; names are the API reference's")]
-#[rustfmt::skip::macros(structures, enumerations)]
 mod generated;
 mod member;
 mod shape;
