@@ -1,0 +1,58 @@
+//! Which container runtime a command means.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use longshore_runtime::ContainerRuntime;
+use longshore_runtime::docker::{self, DockerRuntime};
+use longshore_runtime::oci::{OciOptions, OciRuntime};
+use longshore_seams::Seams;
+
+use crate::cli::RuntimeChoice;
+use crate::datadir::DataDir;
+use crate::output::Failure;
+
+fn failed(error: &longshore_runtime::RuntimeError) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+/// Opens the embedded runtime of a data directory.
+///
+/// # Errors
+/// It can't run here: not root, no namespaces, an address overlap.
+pub async fn oci(dir: &DataDir, subnet: Option<&str>, seams: &Seams) -> Result<Arc<dyn ContainerRuntime>, Failure> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Failure::failed("the embedded runtime needs root: run as root, or use Docker with --runtime docker"));
+    }
+    let options = OciOptions { subnet: subnet.map(str::to_owned), ..OciOptions::default() };
+    let runtime = OciRuntime::open(dir.runtime(), dir.id(), options, seams.clone()).await;
+    Ok(Arc::new(runtime.map_err(|error| failed(&error))?))
+}
+
+async fn docker_at(socket: &Path, dir: &DataDir, seams: &Seams) -> Result<Arc<dyn ContainerRuntime>, Failure> {
+    let runtime = DockerRuntime::connect(socket, dir.id(), seams.clone()).await.map_err(|error| failed(&error))?;
+    Ok(Arc::new(runtime))
+}
+
+/// Opens the runtime that was chosen; `auto` takes Docker when it answers.
+///
+/// # Errors
+/// The chosen one can't be used.
+pub async fn open(
+    choice: RuntimeChoice,
+    dir: &DataDir,
+    subnet: Option<&str>,
+    seams: &Seams,
+) -> Result<Arc<dyn ContainerRuntime>, Failure> {
+    match choice {
+        RuntimeChoice::Oci => oci(dir, subnet, seams).await,
+        RuntimeChoice::Docker => match docker::detect(seams).await {
+            Some(socket) => docker_at(&socket, dir, seams).await,
+            None => Err(Failure::failed("no Docker Engine answers: start it, set DOCKER_HOST, or use --runtime oci")),
+        },
+        RuntimeChoice::Auto => match docker::detect(seams).await {
+            Some(socket) => docker_at(&socket, dir, seams).await,
+            None => oci(dir, subnet, seams).await,
+        },
+    }
+}
