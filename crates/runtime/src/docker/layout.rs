@@ -189,7 +189,7 @@ impl Layout {
             let config = image.manifest.config();
             let config_path = format!("{}.json", config.digest().digest());
             if written.insert(config_path.clone()) {
-                append(&mut archive, &config_path, config.size(), &mut self.blobs.blob(config)?)?;
+                append_blob(&mut archive, &config_path, config, self.blobs.blob(config)?)?;
             }
             let mut layers = Vec::new();
             for layer in image.manifest.layers() {
@@ -210,9 +210,11 @@ impl Layout {
     fn append_layer(&self, archive: &mut tar::Builder<impl Write>, path: &str, layer: &Descriptor) -> io::Result<()> {
         let blob = self.blobs.blob(layer)?;
         if !matches!(layer.media_type(), MediaType::ImageLayerZstd) {
-            return append(archive, path, layer.size(), &mut { blob });
+            return append_blob(archive, path, layer, blob);
         }
-        let plain = Arc::new(copy_to_temporary(&mut zstd::Decoder::new(blob)?)?);
+        let mut blob = Digested::new(blob);
+        let plain = Arc::new(copy_to_temporary(&mut zstd::Decoder::new(&mut blob)?)?);
+        blob.check(layer)?;
         let size = plain.metadata()?.len();
         append(archive, path, size, &mut Section { file: plain, at: 0, end: size })
     }
@@ -222,23 +224,50 @@ fn append(archive: &mut tar::Builder<impl Write>, path: &str, size: u64, content
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(0o644);
-    let mut counted = Counted { content, read: 0 };
-    archive.append_data(&mut header, path, (&mut counted).take(size))?;
-    if counted.read != size {
-        return Err(invalid(format!("{path} has {} bytes instead of {size}", counted.read)));
+    archive.append_data(&mut header, path, content.take(size))
+}
+
+/// Docker trusts a layer that it has already, so what comes instead is checked here.
+fn append_blob(
+    archive: &mut tar::Builder<impl Write>,
+    path: &str,
+    descriptor: &Descriptor,
+    blob: Box<dyn Read>,
+) -> io::Result<()> {
+    let mut blob = Digested::new(blob);
+    append(archive, path, descriptor.size(), &mut blob)?;
+    blob.check(descriptor)
+}
+
+/// Content whose digest and size are taken while it is read.
+struct Digested {
+    content: Box<dyn Read>,
+    digest: aws_lc_rs::digest::Context,
+    size: u64,
+}
+
+impl Digested {
+    fn new(content: Box<dyn Read>) -> Self {
+        Self { content, digest: aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256), size: 0 }
     }
-    Ok(())
+
+    /// Reads what is left; an error unless it all was what `descriptor` describes.
+    fn check(mut self, descriptor: &Descriptor) -> io::Result<()> {
+        io::copy(&mut self, &mut io::sink())?;
+        let hex: String = self.digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = descriptor.digest();
+        if self.size != descriptor.size() || format!("sha256:{hex}") != expected.to_string() {
+            return Err(invalid(format!("{expected} is damaged: it has {} bytes and digest sha256:{hex}", self.size)));
+        }
+        Ok(())
+    }
 }
 
-struct Counted<R> {
-    content: R,
-    read: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
+impl Read for Digested {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let count = self.content.read(bytes)?;
-        self.read += count as u64;
+        self.digest.update(&bytes[..count]);
+        self.size += count as u64;
         Ok(count)
     }
 }
