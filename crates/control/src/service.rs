@@ -6,7 +6,7 @@ use longshore_seams::BoxFuture;
 use longshore_wire::{Output, RequestContext, Service};
 
 use crate::engine::Engine;
-use crate::operations::DEFAULT_CLUSTER;
+use crate::operations::{DEFAULT_CLUSTER, clusters, tags, task_definitions};
 
 /// The ECS API (2014-11-13) over an [`Engine`].
 #[derive(Clone, Debug)]
@@ -55,6 +55,134 @@ impl Service for EcsService {
 
 impl ecs::Ecs for EcsService {
     type Context = RequestContext;
+
+    async fn create_cluster(
+        &self,
+        context: &RequestContext,
+        input: ecs::CreateClusterRequest,
+    ) -> Result<ecs::CreateClusterResponse, ServiceError> {
+        clusters::create(&self.engine, context, input).await
+    }
+
+    async fn delete_cluster(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteClusterRequest,
+    ) -> Result<ecs::DeleteClusterResponse, ServiceError> {
+        clusters::delete(&self.engine, context, input).await
+    }
+
+    async fn describe_clusters(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeClustersRequest,
+    ) -> Result<ecs::DescribeClustersResponse, ServiceError> {
+        clusters::describe(&self.engine, context, input).await
+    }
+
+    async fn list_clusters(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListClustersRequest,
+    ) -> Result<ecs::ListClustersResponse, ServiceError> {
+        clusters::list(&self.engine, context, input).await
+    }
+
+    async fn put_cluster_capacity_providers(
+        &self,
+        context: &RequestContext,
+        input: ecs::PutClusterCapacityProvidersRequest,
+    ) -> Result<ecs::PutClusterCapacityProvidersResponse, ServiceError> {
+        clusters::put_capacity_providers(&self.engine, context, input).await
+    }
+
+    async fn update_cluster(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateClusterRequest,
+    ) -> Result<ecs::UpdateClusterResponse, ServiceError> {
+        clusters::update(&self.engine, context, input).await
+    }
+
+    async fn update_cluster_settings(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateClusterSettingsRequest,
+    ) -> Result<ecs::UpdateClusterSettingsResponse, ServiceError> {
+        clusters::update_settings(&self.engine, context, input).await
+    }
+
+    async fn delete_task_definitions(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteTaskDefinitionsRequest,
+    ) -> Result<ecs::DeleteTaskDefinitionsResponse, ServiceError> {
+        task_definitions::delete(&self.engine, context, input).await
+    }
+
+    async fn deregister_task_definition(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeregisterTaskDefinitionRequest,
+    ) -> Result<ecs::DeregisterTaskDefinitionResponse, ServiceError> {
+        task_definitions::deregister(&self.engine, context, input).await
+    }
+
+    async fn describe_task_definition(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeTaskDefinitionRequest,
+    ) -> Result<ecs::DescribeTaskDefinitionResponse, ServiceError> {
+        task_definitions::describe(&self.engine, context, input).await
+    }
+
+    async fn list_task_definition_families(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListTaskDefinitionFamiliesRequest,
+    ) -> Result<ecs::ListTaskDefinitionFamiliesResponse, ServiceError> {
+        task_definitions::list_families(&self.engine, context, input).await
+    }
+
+    async fn list_task_definitions(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListTaskDefinitionsRequest,
+    ) -> Result<ecs::ListTaskDefinitionsResponse, ServiceError> {
+        task_definitions::list(&self.engine, context, input).await
+    }
+
+    async fn register_task_definition(
+        &self,
+        context: &RequestContext,
+        input: ecs::RegisterTaskDefinitionRequest,
+    ) -> Result<ecs::RegisterTaskDefinitionResponse, ServiceError> {
+        task_definitions::register(&self.engine, context, input).await
+    }
+
+    async fn list_tags_for_resource(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListTagsForResourceRequest,
+    ) -> Result<ecs::ListTagsForResourceResponse, ServiceError> {
+        tags::list(&self.engine, context, input).await
+    }
+
+    async fn tag_resource(
+        &self,
+        context: &RequestContext,
+        input: ecs::TagResourceRequest,
+    ) -> Result<ecs::TagResourceResponse, ServiceError> {
+        tags::tag(&self.engine, context, input).await
+    }
+
+    async fn untag_resource(
+        &self,
+        context: &RequestContext,
+        input: ecs::UntagResourceRequest,
+    ) -> Result<ecs::UntagResourceResponse, ServiceError> {
+        tags::untag(&self.engine, context, input).await
+    }
 }
 
 /// Members that name the resource of a call, the most specific first, with the resource type of a bare name.

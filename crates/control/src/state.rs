@@ -3,16 +3,21 @@
 //! Changed only by [`State::apply`]; so the indexes can't disagree with the records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceRecord, ContainerInstanceStatus,
-    DesiredStatus, FamilyRecord, GrantRecord, IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskDefinitionRecord,
+    DesiredStatus, GrantRecord, IdempotencyRecord, JoinTokenRecord, OutboxRecord,
     TaskRecord, TaskStatus,
 };
 use longshore_model::{Id, Scope};
 
 use crate::changes::Change;
+
+mod family;
+
+pub use family::FamilyState;
 
 /// Everything the control plane knows.
 #[derive(Debug, Default)]
@@ -43,17 +48,6 @@ pub struct ScopeState {
     pub families: BTreeMap<String, FamilyState>,
     /// Client tokens by operation and token.
     pub idempotency: BTreeMap<(String, String), Arc<IdempotencyRecord>>,
-}
-
-/// A task definition family.
-#[derive(Debug)]
-pub struct FamilyState {
-    /// Its counter.
-    pub record: Arc<FamilyRecord>,
-    /// Its revisions.
-    pub revisions: BTreeMap<u32, Arc<TaskDefinitionRecord>>,
-    /// How many live tasks use each revision.
-    pub tasks: BTreeMap<u32, usize>,
 }
 
 /// A cluster with what is in it.
@@ -99,6 +93,8 @@ pub struct TaskIndex {
     pub stopped: BTreeSet<(longshore_seams::Timestamp, Id)>,
     /// RUNNING tasks.
     pub running_count: usize,
+    /// Numbers of RUNNING and of pending tasks by launch type.
+    pub launch_types: BTreeMap<String, (usize, usize)>,
 }
 
 fn add(index: &mut BTreeMap<String, BTreeSet<Id>>, key: &str, id: Id) {
@@ -127,6 +123,10 @@ fn is_pending(task: &TaskRecord) -> bool {
 }
 
 impl TaskIndex {
+    fn counts(&mut self, task: &TaskRecord) -> &mut (usize, usize) {
+        self.launch_types.entry(task.launch_type.as_str().to_owned()).or_default()
+    }
+
     fn insert(&mut self, task: &TaskRecord) {
         add(&mut self.family, &task.family, task.id);
         add(&mut self.group, &task.group, task.id);
@@ -139,9 +139,11 @@ impl TaskIndex {
         };
         if is_pending(task) {
             self.pending.insert(task.id);
+            self.counts(task).1 += 1;
         }
         if task.last_status == TaskStatus::Running {
             self.running_count += 1;
+            self.counts(task).0 += 1;
         }
         if task.last_status == TaskStatus::Stopped {
             self.stopped.insert((task.times.stopped.unwrap_or(task.created_at), task.id));
@@ -156,15 +158,24 @@ impl TaskIndex {
         }
         self.wanted.remove(&task.id);
         self.unwanted.remove(&task.id);
-        self.pending.remove(&task.id);
+        if self.pending.remove(&task.id) {
+            self.counts(task).1 -= 1;
+        }
         if task.last_status == TaskStatus::Running {
             self.running_count -= 1;
+            self.counts(task).0 -= 1;
         }
         self.stopped.remove(&(task.times.stopped.unwrap_or(task.created_at), task.id));
     }
 }
 
 impl ClusterState {
+    /// A cluster with nothing in it.
+    #[must_use]
+    pub fn new(record: Arc<ClusterRecord>) -> Self {
+        Self { record, instances: BTreeMap::new(), tasks: BTreeMap::new(), index: TaskIndex::default() }
+    }
+
     /// ACTIVE and DRAINING container instances: what `registeredContainerInstancesCount` counts.
     #[must_use]
     pub fn registered_instances(&self) -> usize {
@@ -203,7 +214,13 @@ impl ScopeState {
 
     /// Newest incarnations of all names, by name.
     pub fn clusters_by_name(&self) -> impl Iterator<Item = (&str, &ClusterState)> {
-        self.names.iter().filter_map(|(name, id)| Some((name.as_str(), self.clusters.get(id)?)))
+        self.clusters_from(Bound::Unbounded)
+    }
+
+    /// Newest incarnations of the names from `start` on, by name.
+    pub fn clusters_from<'a>(&'a self, start: Bound<&str>) -> impl Iterator<Item = (&'a str, &'a ClusterState)> {
+        let names = self.names.range::<str, _>((start, Bound::Unbounded));
+        names.filter_map(|(name, id)| Some((name.as_str(), self.clusters.get(id)?)))
     }
 }
 
@@ -247,23 +264,17 @@ impl State {
                 match families.get_mut(&record.family) {
                     Some(family) => family.record = record.clone(),
                     None => {
-                        let family = FamilyState {
-                            record: record.clone(),
-                            revisions: BTreeMap::new(),
-                            tasks: BTreeMap::new(),
-                        };
-                        families.insert(record.family.clone(), family);
+                        families.insert(record.family.clone(), FamilyState::new(record.clone()));
                     }
                 }
             }
             Change::PutTaskDefinition(scope, record) => {
                 let family = self.scope_mut(scope).families.get_mut(&record.family);
-                let family = family.expect("a family's counter is written before its revisions");
-                family.revisions.insert(record.revision, record.clone());
+                family.expect("a family's counter is written before its revisions").put(record);
             }
             Change::DeleteTaskDefinition(scope, name, revision) => {
                 if let Some(family) = self.scope_mut(scope).families.get_mut(name) {
-                    family.revisions.remove(revision);
+                    family.delete(*revision);
                 }
             }
             Change::PutContainerInstance(scope, record) => {
@@ -334,13 +345,7 @@ impl State {
         match scope.clusters.get_mut(&record.id) {
             Some(cluster) => cluster.record = record.clone(),
             None => {
-                let cluster = ClusterState {
-                    record: record.clone(),
-                    instances: BTreeMap::new(),
-                    tasks: BTreeMap::new(),
-                    index: TaskIndex::default(),
-                };
-                scope.clusters.insert(record.id, cluster);
+                scope.clusters.insert(record.id, ClusterState::new(record.clone()));
             }
         }
     }
@@ -375,15 +380,8 @@ impl State {
     fn count_use(&mut self, scope: &Scope, task: &TaskRecord, was_live: bool, is_live: bool) {
         let Some(family) = self.scope_mut(scope).families.get_mut(&task.family) else { return };
         match (was_live, is_live) {
-            (false, true) => *family.tasks.entry(task.revision).or_default() += 1,
-            (true, false) => {
-                if let Some(count) = family.tasks.get_mut(&task.revision) {
-                    *count -= 1;
-                    if *count == 0 {
-                        family.tasks.remove(&task.revision);
-                    }
-                }
-            }
+            (false, true) => family.task_began(task.revision),
+            (true, false) => family.task_ended(task.revision),
             _ => {}
         }
     }

@@ -9,6 +9,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod docker;
+pub mod sim;
 mod spec;
 
 use std::collections::BTreeMap;

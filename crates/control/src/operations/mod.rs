@@ -1,5 +1,11 @@
 //! The operations, one file per resource. Each is: resolve, validate (pure), one transaction, answer.
 
+pub mod clusters;
+pub mod tags;
+pub mod task_definitions;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use longshore_api::{ServiceError, ecs};
 use longshore_model::Scope;
 

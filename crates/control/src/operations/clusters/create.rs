@@ -1,0 +1,118 @@
+//! CreateCluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_api::ServiceError;
+use longshore_api::ecs::{CreateClusterRequest, CreateClusterResponse, error};
+use longshore_model::records::{ClusterRecord, ClusterStatus};
+use longshore_model::{Id, tags};
+use longshore_wire::RequestContext;
+
+use super::{Field, rules, view};
+use crate::changes::Change;
+use crate::engine::Engine;
+use crate::operations::DEFAULT_CLUSTER;
+use crate::service::scope_of;
+use crate::state::{ClusterState, ScopeState};
+
+/// Most ACTIVE clusters of an account in a region (guide chapter 22).
+const MAX_CLUSTERS: usize = 10_000;
+
+/// Makes a cluster; answers the one that there is when its name is taken and nothing else was asked for.
+///
+/// # Errors
+/// `InvalidParameterException` for a member out of its rules, or one that the existing cluster has
+/// otherwise; `ClientException` when the account has all clusters it may have.
+pub async fn create(
+    engine: &Engine,
+    context: &RequestContext,
+    input: CreateClusterRequest,
+) -> Result<CreateClusterResponse, ServiceError> {
+    let wanted = wanted(engine, &input)?;
+    let scope = scope_of(context);
+    let cluster = engine
+        .write(|state, changes| {
+            let state = state.scope(&scope);
+            if let Some(existing) = state.active_cluster(&wanted.name) {
+                same_arguments(&existing.record, &wanted, &input)?;
+                return Ok(view(&scope, existing, &existing.record, &Field::of_changes()));
+            }
+            room_for_another(state)?;
+            let record = Arc::new(after_predecessor(wanted, state));
+            changes.push(Change::PutCluster(scope.clone(), record.clone()));
+            Ok::<_, ServiceError>(view(&scope, &ClusterState::new(record.clone()), &record, &Field::of_changes()))
+        })
+        .await?;
+    Ok(CreateClusterResponse { cluster: Some(cluster) })
+}
+
+/// The cluster that `input` asks for.
+fn wanted(engine: &Engine, input: &CreateClusterRequest) -> Result<ClusterRecord, ServiceError> {
+    let name = input.cluster_name.clone().unwrap_or_else(|| DEFAULT_CLUSTER.to_owned());
+    rules::name(&name)?;
+    let settings = input.settings.clone().unwrap_or_default();
+    rules::settings(&settings)?;
+    if let Some(configuration) = &input.configuration {
+        rules::configuration(configuration)?;
+    }
+    let capacity_providers = input.capacity_providers.clone().unwrap_or_default();
+    rules::capacity_providers(&capacity_providers)?;
+    let strategy = input.default_capacity_provider_strategy.clone().unwrap_or_default();
+    Ok(ClusterRecord {
+        id: Id::random(&*engine.seams().random),
+        name,
+        status: ClusterStatus::Active,
+        created_at: engine.seams().clock.now(),
+        settings,
+        configuration: input.configuration.clone(),
+        default_strategy: rules::strategy(strategy, &capacity_providers)?,
+        capacity_providers,
+        service_connect_namespace: input
+            .service_connect_defaults
+            .as_ref()
+            .and_then(|defaults| defaults.namespace.clone())
+            .filter(|namespace| !namespace.is_empty()),
+        tags: tags::on_creation(input.tags.as_deref())?,
+    })
+}
+
+/// Whether what `input` gives is what the cluster was made with.
+fn same_arguments(
+    existing: &ClusterRecord,
+    wanted: &ClusterRecord,
+    input: &CreateClusterRequest,
+) -> Result<(), ServiceError> {
+    let same = (input.settings.is_none() || rules::effective_settings(existing) == rules::effective_settings(wanted))
+        && (input.configuration.is_none() || existing.configuration == wanted.configuration)
+        && (input.capacity_providers.is_none() || existing.capacity_providers == wanted.capacity_providers)
+        && (input.default_capacity_provider_strategy.is_none() || existing.default_strategy == wanted.default_strategy)
+        && (input.service_connect_defaults.is_none()
+            || existing.service_connect_namespace == wanted.service_connect_namespace)
+        && (input.tags.is_none() || existing.tags == wanted.tags);
+    if same {
+        return Ok(());
+    }
+    Err(error::invalid_parameter_exception(
+        "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+    ))
+}
+
+fn room_for_another(state: &ScopeState) -> Result<(), ServiceError> {
+    let active = |cluster: &ClusterState| cluster.record.status == ClusterStatus::Active;
+    if state.clusters_by_name().filter(|(_, cluster)| active(cluster)).count() < MAX_CLUSTERS {
+        return Ok(());
+    }
+    Err(error::client_exception(format!(
+        "The account has {MAX_CLUSTERS} clusters in this region, which is the most it can have. Delete some first."
+    )))
+}
+
+/// The newest incarnation of a name is the one made last, also when the clock stood still or went back.
+fn after_predecessor(mut record: ClusterRecord, state: &ScopeState) -> ClusterRecord {
+    if let Some(predecessor) = state.cluster_named(&record.name) {
+        let earliest = predecessor.record.created_at.plus(Duration::from_millis(1));
+        record.created_at = record.created_at.max(earliest);
+    }
+    record
+}

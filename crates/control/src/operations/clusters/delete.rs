@@ -1,0 +1,52 @@
+//! DeleteCluster.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use longshore_api::ServiceError;
+use longshore_api::ecs::{DeleteClusterRequest, DeleteClusterResponse, error};
+use longshore_model::records::{ClusterRecord, ClusterStatus};
+use longshore_wire::RequestContext;
+
+use super::view;
+use crate::changes::Change;
+use crate::engine::Engine;
+use crate::operations::resolve_cluster;
+use crate::service::scope_of;
+use crate::state::ClusterState;
+
+/// Makes an empty cluster INACTIVE; it stays describable and its name is free again.
+///
+/// # Errors
+/// `ClusterNotFoundException`, `ClusterContainsContainerInstancesException`,
+/// `ClusterContainsTasksException`.
+pub async fn delete(
+    engine: &Engine,
+    context: &RequestContext,
+    input: DeleteClusterRequest,
+) -> Result<DeleteClusterResponse, ServiceError> {
+    let scope = scope_of(context);
+    let cluster = engine
+        .write(|state, changes| {
+            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
+            check_empty(cluster)?;
+            let record =
+                Arc::new(ClusterRecord { status: ClusterStatus::Inactive, ..ClusterRecord::clone(&cluster.record) });
+            changes.push(Change::PutCluster(scope.clone(), record.clone()));
+            Ok::<_, ServiceError>(view(&scope, cluster, &record, &BTreeSet::new()))
+        })
+        .await?;
+    Ok(DeleteClusterResponse { cluster: Some(cluster) })
+}
+
+fn check_empty(cluster: &ClusterState) -> Result<(), ServiceError> {
+    if cluster.registered_instances() > 0 {
+        return Err(error::cluster_contains_container_instances_exception(
+            "The Cluster cannot be deleted while Container Instances are active or draining.",
+        ));
+    }
+    if cluster.tasks.len() > cluster.index.stopped.len() {
+        return Err(error::cluster_contains_tasks_exception("The Cluster cannot be deleted while Tasks are active."));
+    }
+    Ok(())
+}

@@ -1,0 +1,338 @@
+//! TagResource, UntagResource and ListTagsForResource.
+
+use std::sync::Arc;
+
+use longshore_api::ServiceError;
+use longshore_api::ecs::{
+    ListTagsForResourceRequest, ListTagsForResourceResponse, TagResourceRequest, TagResourceResponse,
+    UntagResourceRequest, UntagResourceResponse, error,
+};
+use longshore_model::records::{
+    ClusterRecord, ClusterStatus, ContainerInstanceRecord, Tags, TaskDefinitionRecord, TaskRecord,
+};
+use longshore_model::{Arn, Id, Scope, tags};
+use longshore_wire::RequestContext;
+
+use crate::changes::Change;
+use crate::engine::Engine;
+use crate::operations::cluster_not_found;
+use crate::operations::task_definitions::Reference;
+use crate::service::scope_of;
+use crate::state::{ClusterState, ScopeState};
+
+/// Adds tags to a resource; a key that it has gets the new value.
+///
+/// # Errors
+/// `ClusterNotFoundException` or `ResourceNotFoundException` when there is no such resource,
+/// `InvalidParameterException` for an ARN of something else or tags out of their rules,
+/// `LimitExceededException` for more than 50.
+pub async fn tag(
+    engine: &Engine,
+    context: &RequestContext,
+    input: TagResourceRequest,
+) -> Result<TagResourceResponse, ServiceError> {
+    let added = input.tags.unwrap_or_default();
+    change(engine, context, input.resource_arn, |existing| tags::merge(existing, &added)).await?;
+    Ok(TagResourceResponse {})
+}
+
+/// Removes tags from a resource; keys that it has not are no error.
+///
+/// # Errors
+/// As [`tag`].
+pub async fn untag(
+    engine: &Engine,
+    context: &RequestContext,
+    input: UntagResourceRequest,
+) -> Result<UntagResourceResponse, ServiceError> {
+    let keys = input.tag_keys.unwrap_or_default();
+    change(engine, context, input.resource_arn, |existing| tags::without(existing, &keys)).await?;
+    Ok(UntagResourceResponse {})
+}
+
+/// Lists a resource's tags, by key.
+///
+/// # Errors
+/// `ClusterNotFoundException`, or `InvalidParameterException` when there is no such resource.
+pub async fn list(
+    engine: &Engine,
+    context: &RequestContext,
+    input: ListTagsForResourceRequest,
+) -> Result<ListTagsForResourceResponse, ServiceError> {
+    let scope = scope_of(context);
+    let arn = input.resource_arn.unwrap_or_default();
+    let name = Name::parse(&scope, &arn)?;
+    let listed = engine
+        .read(|state| {
+            // The model has no ResourceNotFoundException here.
+            let missing = || error::invalid_parameter_exception(not_found(&arn));
+            Ok::<_, ServiceError>(tags::to_list(name.find(state.scope(&scope), missing)?.tags()))
+        })
+        .await?;
+    Ok(ListTagsForResourceResponse { tags: Some(listed) })
+}
+
+async fn change(
+    engine: &Engine,
+    context: &RequestContext,
+    arn: Option<String>,
+    new_tags: impl FnOnce(&Tags) -> Result<Tags, ServiceError>,
+) -> Result<(), ServiceError> {
+    let scope = scope_of(context);
+    let arn = arn.unwrap_or_default();
+    let name = Name::parse(&scope, &arn)?;
+    engine
+        .write(|state, changes| {
+            let missing = || error::resource_not_found_exception(not_found(&arn));
+            let resource = name.find(state.scope(&scope), missing)?;
+            let tags = new_tags(resource.tags())?;
+            if tags != *resource.tags() {
+                changes.push(resource.tagged(scope.clone(), tags));
+            }
+            Ok(())
+        })
+        .await
+}
+
+fn not_found(arn: &str) -> String {
+    format!("The specified resource was not found: {arn}")
+}
+
+/// A resource that can be tagged, as its ARN names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name<'a> {
+    Cluster(&'a str),
+    TaskDefinition(Reference<'a>),
+    /// Cluster and id.
+    ContainerInstance(&'a str, &'a str),
+    /// Cluster and id.
+    Task(&'a str, &'a str),
+}
+
+impl<'a> Name<'a> {
+    fn parse(scope: &Scope, text: &'a str) -> Result<Self, ServiceError> {
+        let invalid = || {
+            error::invalid_parameter_exception(format!(
+                "Invalid identifier: {text} is no ARN of a cluster, task definition, container instance or task of this account and region."
+            ))
+        };
+        let arn = Arn::parse(text).filter(|arn| arn.is_ecs_in(scope)).ok_or_else(invalid)?;
+        let (kind, rest) = arn.resource.split_once('/').ok_or_else(invalid)?;
+        match kind {
+            "cluster" => Ok(Self::Cluster(rest)),
+            "task-definition" => match Reference::parse(scope, text)? {
+                Some(reference) if reference.revision.is_some() => Ok(Self::TaskDefinition(reference)),
+                _ => Err(invalid()),
+            },
+            "container-instance" | "task" => {
+                let Some((cluster, id)) = rest.split_once('/') else {
+                    return Err(error::invalid_parameter_exception(
+                        "Long arn format must be used for tagging operations",
+                    ));
+                };
+                Ok(if kind == "task" { Self::Task(cluster, id) } else { Self::ContainerInstance(cluster, id) })
+            }
+            _ => Err(invalid()),
+        }
+    }
+
+    fn find<'s>(
+        &self,
+        state: &'s ScopeState,
+        missing: impl Fn() -> ServiceError,
+    ) -> Result<Resource<'s>, ServiceError> {
+        match self {
+            Self::Cluster(name) => Ok(Resource::Cluster(&usable_cluster(state, name)?.record)),
+            Self::TaskDefinition(reference) => reference.find(state).map(Resource::TaskDefinition).ok_or_else(missing),
+            Self::ContainerInstance(cluster, id) => {
+                let instance = parsed(id).and_then(|id| state.cluster_named(cluster)?.instances.get(&id));
+                instance.map(|instance| Resource::ContainerInstance(&instance.record)).ok_or_else(missing)
+            }
+            Self::Task(cluster, id) => {
+                let task = parsed(id).and_then(|id| state.cluster_named(cluster)?.tasks.get(&id));
+                task.map(Resource::Task).ok_or_else(missing)
+            }
+        }
+    }
+}
+
+fn parsed(id: &str) -> Option<Id> {
+    id.parse().ok()
+}
+
+fn usable_cluster<'a>(state: &'a ScopeState, name: &str) -> Result<&'a ClusterState, ServiceError> {
+    let cluster = state.cluster_named(name).ok_or_else(cluster_not_found)?;
+    if cluster.record.status == ClusterStatus::Active {
+        return Ok(cluster);
+    }
+    Err(error::invalid_parameter_exception(
+        "The specified cluster is inactive. Specify an active cluster and try again.",
+    ))
+}
+
+/// The record that carries the tags.
+enum Resource<'a> {
+    Cluster(&'a Arc<ClusterRecord>),
+    TaskDefinition(&'a Arc<TaskDefinitionRecord>),
+    ContainerInstance(&'a Arc<ContainerInstanceRecord>),
+    Task(&'a Arc<TaskRecord>),
+}
+
+impl Resource<'_> {
+    fn tags(&self) -> &Tags {
+        match self {
+            Self::Cluster(record) => &record.tags,
+            Self::TaskDefinition(record) => &record.tags,
+            Self::ContainerInstance(record) => &record.tags,
+            Self::Task(record) => &record.tags,
+        }
+    }
+
+    /// The change that gives the resource `tags`.
+    fn tagged(&self, scope: Scope, tags: Tags) -> Change {
+        match self {
+            Self::Cluster(record) => {
+                Change::PutCluster(scope, Arc::new(ClusterRecord { tags, ..ClusterRecord::clone(record) }))
+            }
+            Self::TaskDefinition(record) => {
+                let record = TaskDefinitionRecord { tags, ..TaskDefinitionRecord::clone(record) };
+                Change::PutTaskDefinition(scope, Arc::new(record))
+            }
+            Self::ContainerInstance(record) => {
+                let record = ContainerInstanceRecord { tags, ..ContainerInstanceRecord::clone(record) };
+                Change::PutContainerInstance(scope, Arc::new(record))
+            }
+            Self::Task(record) => Change::PutTask(scope, Arc::new(TaskRecord { tags, ..TaskRecord::clone(record) })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_model::records::{ContainerInstanceStatus, TaskStatus};
+    use serde_json::{Value, json};
+
+    use crate::operations::testing::World;
+
+    async fn world() -> (World, Vec<String>) {
+        let world = World::new().await;
+        world.ok("CreateCluster", json!({"clusterName": "web"})).await;
+        let definition = json!({"family": "f", "containerDefinitions": [{"name": "a", "image": "b", "memory": 4}]});
+        world.ok("RegisterTaskDefinition", definition).await;
+        let instance = world.put_instance("web", ContainerInstanceStatus::Active).await.id;
+        let task = world.put_task("web", "f", 1, TaskStatus::Running).await.id;
+        let resources = [
+            "cluster/web".to_owned(),
+            "task-definition/f:1".to_owned(),
+            format!("container-instance/web/{instance}"),
+            format!("task/web/{task}"),
+        ];
+        let arns = resources.iter().map(|resource| world.arn(resource)).collect();
+        (world, arns)
+    }
+
+    async fn listed(world: &World, arn: &str) -> Value {
+        world.ok("ListTagsForResource", json!({"resourceArn": arn})).await["tags"].clone()
+    }
+
+    // spec: 18-001, 18-003, 18-005, 18-021
+    #[tokio::test]
+    async fn four_kinds_of_resources_are_tagged_listed_and_untagged() {
+        let (world, arns) = world().await;
+        for arn in &arns {
+            let tag = |key: &str, value: &str| json!({"key": key, "value": value});
+            assert_eq!(listed(&world, arn).await, json!([]));
+            let tags = json!([tag("b", "1"), tag("a", "")]);
+            assert_eq!(world.ok("TagResource", json!({"resourceArn": arn, "tags": tags})).await, json!({}));
+            world.ok("TagResource", json!({"resourceArn": arn, "tags": [tag("b", "2")]})).await;
+            assert_eq!(listed(&world, arn).await, json!([tag("a", ""), tag("b", "2")]), "{arn}");
+            world.ok("UntagResource", json!({"resourceArn": arn, "tagKeys": ["a", "never"]})).await;
+            assert_eq!(listed(&world, arn).await, json!([tag("b", "2")]), "{arn}");
+        }
+        let world = world.restarted().await;
+        for arn in &arns {
+            assert_eq!(listed(&world, arn).await, json!([{"key": "b", "value": "2"}]), "{arn}");
+        }
+    }
+
+    // spec: 22-016, 18-012, 18-013
+    #[tokio::test]
+    async fn limits_hold_over_all_calls() {
+        let (world, arns) = world().await;
+        let tags = |prefix: &str, count: usize| -> Vec<Value> {
+            (0..count).map(|number| json!({"key": format!("{prefix}{number}"), "value": ""})).collect()
+        };
+        let call = |tags: Vec<Value>| json!({"resourceArn": arns[0], "tags": tags});
+        assert_eq!(world.refused("TagResource", call(tags("a", 51))).await.0, "InvalidParameterException");
+        world.ok("TagResource", call(tags("a", 50))).await;
+        assert_eq!(world.refused("TagResource", call(tags("b", 1))).await.0, "LimitExceededException");
+        for (key, value) in
+            [("k".repeat(129), String::new()), ("k".to_owned(), "v".repeat(257)), ("k!".to_owned(), String::new())]
+        {
+            let refused = world.refused("TagResource", call(vec![json!({"key": key, "value": value})])).await;
+            assert_eq!(refused.0, "InvalidParameterException");
+        }
+    }
+
+    // spec: 18-008
+    #[tokio::test]
+    async fn nothing_is_made_when_its_tags_are_refused() {
+        let (world, _) = world().await;
+        let tags = json!([{"key": "aws:x", "value": ""}]);
+        assert_eq!(
+            world.refused("CreateCluster", json!({"clusterName": "new", "tags": tags})).await.0,
+            "InvalidParameterException"
+        );
+        let answer = world.ok("DescribeClusters", json!({"clusters": ["new"]})).await;
+        assert_eq!(answer["failures"][0]["reason"], "MISSING");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_exist_is_not_tagged() {
+        let (world, _) = world().await;
+        let refused = async |resource: String| {
+            let arn = world.arn(&resource);
+            world.refused("TagResource", json!({"resourceArn": arn, "tags": [{"key": "a"}]})).await
+        };
+        let id = "0".repeat(32);
+        assert_eq!(
+            refused("cluster/no".to_owned()).await,
+            ("ClusterNotFoundException", "Cluster not found.".to_owned())
+        );
+        for missing in [
+            "task-definition/f:9".to_owned(),
+            format!("task/web/{id}"),
+            format!("container-instance/web/{id}"),
+            "task/web/x".to_owned(),
+        ] {
+            assert_eq!(refused(missing.clone()).await.0, "ResourceNotFoundException", "{missing}");
+        }
+        for other in ["service/web/s", "task-definition/f", "nothing"] {
+            assert_eq!(refused(other.to_owned()).await.0, "InvalidParameterException", "{other}");
+        }
+        let listed = json!({"resourceArn": world.arn(&format!("task/web/{id}"))});
+        assert_eq!(world.refused("ListTagsForResource", listed).await.0, "InvalidParameterException");
+    }
+
+    // spec: 09-002
+    #[tokio::test]
+    async fn tagging_needs_the_long_arn() {
+        let (world, _) = world().await;
+        let arn = world.arn(&format!("task/{}", "0".repeat(32)));
+        let (code, message) = world.refused("TagResource", json!({"resourceArn": arn, "tags": [{"key": "a"}]})).await;
+        assert_eq!(
+            (code, message.as_str()),
+            ("InvalidParameterException", "Long arn format must be used for tagging operations")
+        );
+    }
+
+    #[tokio::test]
+    async fn an_inactive_cluster_is_not_tagged() {
+        let (world, _) = world().await;
+        world.ok("CreateCluster", json!({"clusterName": "gone"})).await;
+        world.ok("DeleteCluster", json!({"cluster": "gone"})).await;
+        let call = json!({"resourceArn": world.arn("cluster/gone"), "tags": [{"key": "a"}]});
+        let (_, message) = world.refused("TagResource", call).await;
+        assert_eq!(message, "The specified cluster is inactive. Specify an active cluster and try again.");
+    }
+}
