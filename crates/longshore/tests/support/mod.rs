@@ -24,6 +24,9 @@ pub const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 /// Its secret.
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
+/// The image that [`Longshore::import_busybox`] brings.
+pub const IMAGE: &str = "busybox:test";
+
 /// The binary under test.
 pub const BIN: &str = env!("CARGO_BIN_EXE_longshore");
 
@@ -85,6 +88,45 @@ impl Longshore {
         self.dir.path().to_owned()
     }
 
+    /// Imports a busybox image as `busybox:test` into the runtime of this data directory.
+    pub fn import_busybox(&self) {
+        let archive = self.dir.path().join("busybox.tar");
+        longshore_runtime::conformance::image::TestImage::named(IMAGE).write_docker_archive(&archive).unwrap();
+        let data_dir = self.data_dir();
+        let (archive, data_dir) = (archive.to_str().unwrap(), data_dir.to_str().unwrap());
+        self.longshore_ok(&["image", "import", archive, "--data-dir", data_dir, "--runtime", self.runtime]);
+    }
+
+    /// Registers a task definition of one busybox container called `main`; answers its ARN.
+    pub fn register(&self, family: &str, script: &str, more: Value) -> String {
+        let mut container = serde_json::json!({
+            "name": "main", "image": IMAGE, "memory": 64, "essential": true, "command": ["sh", "-c", script],
+        });
+        for (key, value) in more.as_object().unwrap() {
+            container[key] = value.clone();
+        }
+        let containers = serde_json::json!([container]).to_string();
+        let answer = self.ecs(&["register-task-definition", "--family", family, "--container-definitions", &containers]);
+        answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs one task; answers its ARN.
+    pub fn run(&self, definition: &str) -> String {
+        let answer = self.ecs(&["run-task", "--task-definition", definition]);
+        assert_eq!(answer["failures"], serde_json::json!([]), "{answer}");
+        answer["tasks"][0]["taskArn"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a container instance is connected: the first tasks can be placed.
+    pub fn wait_instance(&self) {
+        wait_for("a connected container instance", || {
+            let listed = self.ecs(&["list-container-instances"]);
+            let instance = listed["containerInstanceArns"][0].as_str()?.to_owned();
+            let described = self.ecs(&["describe-container-instances", "--container-instances", &instance]);
+            (described["containerInstances"][0]["agentConnected"] == true).then_some(())
+        });
+    }
+
     /// The process id of the running server.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
@@ -135,6 +177,16 @@ impl Longshore {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         let mut child = self.child.take().expect("it runs");
         wait_for("longshore to end", || child.try_wait().unwrap())
+    }
+
+    /// `longshore down`: the process ends after its tasks.
+    pub fn down(&mut self) {
+        let data_dir = self.data_dir();
+        // The process is our child: it has ended only once it is waited for.
+        let mut child = self.child.take().expect("it runs");
+        let down = Command::new(BIN).args(["down", "--data-dir"]).arg(&data_dir).spawn().unwrap();
+        wait_for("longshore to end", || child.try_wait().unwrap());
+        assert!(down.wait_with_output().unwrap().status.success());
     }
 
     /// Sends a signal.

@@ -1,0 +1,183 @@
+//! Agents on their own: joining with a token, kill -9 of either side, several Longshores on one host.
+
+mod support;
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+use support::{BIN, Longshore, http_get, wait_for};
+
+/// An agent process with a data directory of its own; what it started is removed on drop.
+struct Agent {
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Agent {
+    fn join(server: &Longshore) -> Self {
+        let made = server.longshore_ok(&["--output", "json", "token", "create"]);
+        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+        let dir = tempfile::Builder::new().prefix("longshore-agent-").tempdir().unwrap();
+        let mut agent = Self { dir, child: None };
+        agent.spawn(&["--join", &server.endpoint, "--token", made["token"].as_str().unwrap()]);
+        agent
+    }
+
+    fn data_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn spawn(&mut self, extra: &[&str]) {
+        let ready = self.dir.path().join("ready");
+        let _ = fs::remove_file(&ready);
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = Command::new(BIN);
+        command.args(["agent", "--runtime", "oci", "--data-dir"]).arg(self.data_dir()).arg("--ready-file").arg(&ready);
+        command.args(extra).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut child = command.spawn().unwrap();
+        wait_for("the agent to connect", || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "the agent has ended: {}", fs::read_to_string(self.dir.path().join("log")).unwrap());
+            ready.exists().then_some(())
+        });
+        self.child = Some(child);
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let cleaned = Command::new(BIN).args(["cleanup", "--data-dir"]).arg(self.data_dir()).output().unwrap();
+        if std::thread::panicking() {
+            eprintln!("--- what the agent printed ---\n{}", fs::read_to_string(self.dir.path().join("log")).unwrap_or_default());
+        } else {
+            assert!(cleaned.status.success(), "{cleaned:?}");
+        }
+    }
+}
+
+fn import(agent: &Agent) {
+    let archive = agent.dir.path().join("busybox.tar");
+    longshore_runtime::conformance::image::TestImage::named(support::IMAGE).write_docker_archive(&archive).unwrap();
+    let imported = Command::new(BIN).args(["image", "import", "--runtime", "oci"]).arg(&archive).arg("--data-dir").arg(agent.data_dir()).output().unwrap();
+    assert!(imported.status.success(), "{imported:?}");
+}
+
+#[test]
+fn an_agent_joins_with_a_one_time_token_and_survives_either_sides_death() {
+    support::require_root();
+    let mut server = Longshore::server();
+    let mut agent = Agent::join(&server);
+    import(&agent);
+    server.wait_instance();
+    server.register("remote", "echo up >/www; httpd -p 8080 -h /; trap 'exit 4' TERM; while :; do sleep 0.1; done", json!({"portMappings": [{"containerPort": 8080}]}));
+    let task = server.run("remote");
+    let running = server.wait_task(&task, "RUNNING");
+    let port = running["containers"][0]["networkBindings"][0]["hostPort"].as_u64().unwrap();
+    let answers = || http_get(&format!("http://127.0.0.1:{port}/www"));
+    wait_for("the port to answer", answers);
+
+    agent.kill();
+    wait_for("the lost connection to be seen", || {
+        let instance = server.ecs(&["list-container-instances"])["containerInstanceArns"][0].as_str()?.to_owned();
+        let described = server.ecs(&["describe-container-instances", "--container-instances", &instance]);
+        (described["containerInstances"][0]["agentConnected"] == false).then_some(())
+    });
+    assert!(answers().is_some());
+    agent.spawn(&[]);
+    server.wait_instance();
+    assert_eq!(server.task(&task)["containers"][0]["runtimeId"], running["containers"][0]["runtimeId"]);
+
+    server.kill();
+    assert!(answers().is_some());
+    server.spawn();
+    server.wait_instance();
+    assert_eq!(server.task(&task)["lastStatus"], "RUNNING");
+
+    server.kill();
+    agent.kill();
+    fs::remove_dir_all(agent.data_dir().join("agent")).unwrap();
+    server.spawn();
+    let endpoint = server.endpoint.clone();
+    agent.spawn(&["--join", &endpoint]);
+    server.wait_instance();
+    assert_eq!(server.ecs(&["list-container-instances"])["containerInstanceArns"].as_array().unwrap().len(), 1);
+    assert_eq!(server.ecs(&["list-tasks"])["taskArns"], json!([task]));
+    assert!(answers().is_some());
+    server.ecs(&["stop-task", "--task", &task]);
+    assert_eq!(server.wait_task(&task, "STOPPED")["containers"][0]["exitCode"], 4);
+}
+
+#[test]
+fn a_token_is_good_for_one_agent() {
+    support::require_root();
+    let server = Longshore::server();
+    let made = server.longshore_ok(&["--output", "json", "token", "create"]);
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let token = made["token"].as_str().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Agent { dir: tempfile::tempdir().unwrap(), child: None };
+    first.spawn(&["--join", &server.endpoint, "--token", token]);
+    let second = Command::new(BIN)
+        .args(["agent", "--runtime", "oci", "--join", &server.endpoint, "--token", token, "--data-dir"])
+        .arg(dir.path().join("data"))
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("token"), "{second:?}");
+}
+
+#[test]
+fn two_data_directories_run_side_by_side_and_clean_up_only_after_themselves() {
+    let one = Longshore::up("oci");
+    let other = Longshore::up("oci");
+    let mut answers = Vec::new();
+    for longshore in [&one, &other] {
+        longshore.import_busybox();
+        longshore.wait_instance();
+        longshore.register("side", "echo up >/www; httpd -p 8080 -h /; sleep 3600", json!({"portMappings": [{"containerPort": 8080}]}));
+        let task = longshore.run("side");
+        let running = longshore.wait_task(&task, "RUNNING");
+        answers.push((running["containers"][0]["networkBindings"][0]["hostPort"].as_u64().unwrap(), task));
+    }
+    let get = |port: u64| http_get(&format!("http://127.0.0.1:{port}/www"));
+    for (port, _) in &answers {
+        wait_for("both to answer", || get(*port));
+    }
+    drop(one);
+    assert!(get(answers[0].0).is_none(), "what the first one started is gone");
+    assert!(get(answers[1].0).is_some(), "what the second one started is not");
+    assert_eq!(other.task(&answers[1].1)["lastStatus"], "RUNNING");
+}
+
+#[test]
+fn down_stops_the_tasks_and_term_leaves_them() {
+    let mut longshore = Longshore::up("oci");
+    longshore.import_busybox();
+    longshore.wait_instance();
+    longshore.register("stays", "echo up >/www; httpd -p 8080 -h /; trap 'exit 0' TERM; while :; do sleep 0.1; done", json!({"portMappings": [{"containerPort": 8080}]}));
+    let task = longshore.run("stays");
+    let running = longshore.wait_task(&task, "RUNNING");
+    let port = running["containers"][0]["networkBindings"][0]["hostPort"].as_u64().unwrap();
+    let get = || http_get(&format!("http://127.0.0.1:{port}/www"));
+    wait_for("the port to answer", get);
+    assert!(longshore.terminate().success());
+    assert!(get().is_some());
+    longshore.spawn();
+    longshore.wait_instance();
+    longshore.down();
+    assert!(get().is_none());
+    longshore.spawn();
+    let stopped = longshore.task(&task);
+    assert_eq!((&stopped["lastStatus"], &stopped["stoppedReason"]), (&json!("STOPPED"), &json!("Stopped by 'longshore down'")));
+}
