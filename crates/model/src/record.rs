@@ -23,7 +23,9 @@ pub trait Record: Serialize + DeserializeOwned {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// Another format.
-    #[error("a stored {kind} has format {found}; this version knows up to {known}: use the Longshore version that wrote it")]
+    #[error(
+        "a stored {kind} has format {found}; this version knows up to {known}: use the Longshore version that wrote it"
+    )]
     Format {
         /// What it is.
         kind: &'static str,
