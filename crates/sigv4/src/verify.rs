@@ -18,6 +18,9 @@ pub const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
 /// How long a presigned request may be good for.
 pub const MAX_PRESIGNED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Longest name of a region.
+const MAX_REGION: usize = 64;
+
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// A request as it came in.
@@ -195,8 +198,16 @@ impl Authorization {
                 &date[..8]
             )));
         }
-        if region.is_empty() || service.is_empty() || access_key_id.is_empty() {
+        if service.is_empty() || access_key_id.is_empty() {
             return Err(incomplete(format!("Credential has an empty element: '{}'", shortened(credential))));
+        }
+        // The region becomes a part of keys and ARNs.
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if region.is_empty() || region.len() > MAX_REGION || !region.bytes().all(is_name) {
+            return Err(VerifyError::Invalid(format!(
+                "Credential should be scoped to a valid region, not '{}'. ",
+                shortened(region)
+            )));
         }
         let read = Self {
             access_key_id: access_key_id.to_owned(),

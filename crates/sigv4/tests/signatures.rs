@@ -215,7 +215,7 @@ fn unreadable_signatures_are_incomplete() {
         |_| "Bearer abc".into(),
         |_| "AWS4-HMAC-SHA256".into(),
         |text| text.replace("/aws4_request", ""),
-        |text| text.replace("us-east-1", ""),
+        |text| text.replace("/ecs/", "//"),
     ];
     for change in changes {
         let headers = with_authorization(change);
@@ -227,8 +227,10 @@ fn unreadable_signatures_are_incomplete() {
 }
 
 #[test]
-fn a_scope_of_another_day_or_terminator_is_invalid() {
-    for (from, to) in [("/20261122/", "/20261121/"), ("aws4_request", "aws5_request")] {
+fn a_scope_of_another_day_or_terminator_or_no_region_is_invalid() {
+    let changes =
+        [("/20261122/", "/20261121/"), ("aws4_request", "aws5_request"), ("us-east-1", ""), ("us-east-1", "us:east")];
+    for (from, to) in changes {
         let error = refusal(&with_authorization(|text| text.replace(from, to)), SIGNED_AT);
         assert_eq!(error.code(), "InvalidSignatureException", "{error}");
         assert!(error.to_string().contains("Credential"), "{error}");

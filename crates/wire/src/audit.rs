@@ -53,17 +53,42 @@ fn redact(value: &mut Value, path: &str) {
         }
     } else {
         let end = path.find(['.', '[', '{']).unwrap_or(path.len());
-        if let Value::Map(members) = value
-            && let Some(member) = members.get_mut(&path[..end])
-        {
-            redact(member, &path[end..]);
+        match value {
+            Value::Map(members) => {
+                if let Some(member) = members.get_mut(&path[..end]) {
+                    redact(member, &path[end..]);
+                }
+            }
+            _ => redact(value, ""),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_secret_never_stays_whatever_stands_where_it_is_expected(
+            path in prop_oneof![Just("s"), Just("s.t"), Just("s[].t"), Just("s{}"), Just("s[]")],
+            in_list in any::<bool>(),
+            in_member in any::<bool>(),
+        ) {
+            let mut value = Value::from("hidden");
+            if in_member && path.contains(".t") {
+                value = Value::from_iter([("t", value)]);
+            }
+            if in_list && path.contains("[]") {
+                value = Value::List(vec![value.clone(), value]);
+            }
+            let redacted = redacted(&Value::from_iter([("s", value), ("open", Value::from("seen"))]), &[path]).to_string();
+            prop_assert!(!redacted.contains("hidden"), "{} left {}", path, redacted);
+            prop_assert!(redacted.contains("seen"));
+        }
+    }
 
     fn check(input: &str, sensitive: &[&str], expected: &str) {
         let input = Value::from_json(input.as_bytes()).unwrap();

@@ -214,9 +214,11 @@ impl Door {
         if caller.is_none() && !route.operation.unsigned {
             return Err(envelope.refusal(&VerifyError::Missing));
         }
-        let input = input?;
         let context = self.context(caller, parts, peer, arrival);
-        let result = AssertUnwindSafe(self.perform(&route, &context, &input)).catch_unwind().await;
+        let result = match &input {
+            Ok(input) => AssertUnwindSafe(self.perform(&route, &context, input)).catch_unwind().await,
+            Err(error) => Ok(Err(error.clone())),
+        };
         let result = result.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Err(ServiceError::server(
@@ -225,7 +227,7 @@ impl Door {
             ))
         });
         if !route.operation.read_only {
-            self.record(&route, context, &input, result.as_ref().err());
+            self.record(&route, context, &input.unwrap_or_default(), result.as_ref().err());
         }
         Ok((route.operation, result?))
     }

@@ -2,7 +2,8 @@
 //! error envelope, request ids, the audit record.
 //!
 //! One listener serves every service. A request goes: signature → body → parse → route →
-//! [`Service::resources`] → [`Authorizer`] → [`Service::call`] → answer, in [`door`].
+//! [`Service::resources`] → [`Authorizer`] → [`Service::call`] → answer, in [`door`]. Three pages
+//! need no signature and tell nothing of anybody's resources: `/health`, `/ready`, `/metrics`.
 //!
 //! Invariant: knows no ECS rule.
 

@@ -72,6 +72,12 @@ impl Routes {
     pub(crate) fn by_target(&self, headers: &HeaderMap, scope: Option<&str>) -> Result<Route<'_>, ServiceError> {
         self.check_served(scope)?;
         let Some(target) = headers.get("x-amz-target") else {
+            if let Some(protocol) = headers.get("smithy-protocol") {
+                return Err(unknown_operation(format!(
+                    "The protocol '{}' is not spoken here: configure the client for AWS JSON or AWS query.",
+                    String::from_utf8_lossy(protocol.as_bytes())
+                )));
+            }
             return Err(unknown_operation(
                 "The request names no operation: it has no X-Amz-Target header, and is no form with an Action.",
             ));

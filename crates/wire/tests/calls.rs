@@ -169,6 +169,7 @@ async fn what_cannot_be_routed_says_why() {
     type Case<'a> = (&'static str, &'a [(&'static str, &'a str)], &'a str, &'a str);
     let table: &[Case<'_>] = &[
         ("ecs", &[JSON], "UnknownOperationException", "no X-Amz-Target"),
+        ("ecs", &[("smithy-protocol", "rpc-v2-cbor")], "UnknownOperationException", "'rpc-v2-cbor' is not spoken"),
         ("ecs", &target("nothing"), "UnknownOperationException", "PREFIX.Operation"),
         ("ecs", &target("Nobody.ListClusters"), "UnknownOperationException", "'Nobody'"),
         ("ecs", &target("AmazonEC2ContainerServiceV20141113.Sing"), "UnknownOperationException", "'Sing'"),
@@ -251,6 +252,7 @@ async fn mutating_calls_are_recorded_whether_they_succeed_or_not() {
         ("CreateCluster", r#"{"clusterName":"refused"}"#),
         ("CreateCluster", r#"{"clusterName":"broken"}"#),
         ("DeleteCluster", r#"{"cluster":"a"}"#),
+        ("DeleteCluster", "{"),
         (
             "RegisterTaskDefinition",
             r#"{"containerDefinitions":[{"name":"m","environment":[{"name":"A","value":"secret"}]}]}"#,
@@ -261,17 +263,18 @@ async fn mutating_calls_are_recorded_whether_they_succeed_or_not() {
     let audit = house.seen.audit.lock().unwrap().clone();
     let outcomes: Vec<_> = audit.iter().map(|record| (record.operation.as_str(), record.error.as_deref())).collect();
     assert_eq!(
-        outcomes[..4],
+        outcomes[..5],
         [
             ("CreateCluster", None),
             ("CreateCluster", Some("InvalidParameterException")),
             ("CreateCluster", Some("InternalFailure")),
             ("DeleteCluster", Some("AccessDeniedException")),
+            ("DeleteCluster", Some("SerializationException")),
         ]
     );
     assert_eq!(audit[0].input, serde_json::json!({"clusterName": "a"}));
     assert_eq!((audit[0].account.as_str(), audit[0].access_key_id.as_str()), (ACCOUNT, "AKIAROOT"));
-    assert!(!audit[4].input.to_string().contains("secret"), "{}", audit[4].input);
+    assert!(!audit[5].input.to_string().contains("secret"), "{}", audit[5].input);
 }
 
 #[tokio::test]

@@ -165,6 +165,8 @@ fn make_directory(path: &Path) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const SETTINGS: [(&str, &str); 2] = [("region", "us-east-1"), ("endpoint_url", "http://127.0.0.1:4747")];
@@ -235,6 +237,27 @@ mod tests {
         extend(&link, "profile longshore", &SETTINGS, false).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::read_to_string(&path).unwrap().contains("[profile longshore]"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_says_what_was_put_in_and_keeps_what_it_said(
+            text in "(\\[(default|profile longshore|profile x)\\]\n|region ?= ?[a-z]{0,3}\n|s3 =\n  a = b\n|# c\n|\\PC{0,8}\n){0,8}(output = json)?",
+        ) {
+            let (_guard, path) = file(&text);
+            let before = Ini::parse(&text);
+            extend(&path, "profile longshore", &SETTINGS, true).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            let after = Ini::parse(&text);
+            let ours = after.section("profile longshore").unwrap();
+            for (key, value) in SETTINGS {
+                prop_assert_eq!(ours.get(key).map(String::as_str), Some(value), "{}", text);
+            }
+            for section in ["default", "profile x"] {
+                prop_assert_eq!(before.section(section), after.section(section), "{}", text);
+            }
+            prop_assert_eq!(extend(&path, "profile longshore", &SETTINGS, false).unwrap(), Extended::Unchanged);
+        }
     }
 
     #[test]
