@@ -132,6 +132,7 @@ async fn other_operations_miss_their_signature() {
     assert_eq!(answer.error(), "MissingAuthenticationTokenException");
 }
 
+// spec: 20-001
 #[tokio::test]
 async fn wrong_signatures_are_refused_in_the_request_s_protocol() {
     let house = House::open().await;

@@ -97,7 +97,7 @@ async fn the_room_learns_who_connects_and_what_for() {
     assert_eq!(context.access_key_id, TEMPORARY_KEY);
 }
 
-/// spec: the agent's client writes `+` for the space that it signs as `%20`, and signs only
+/// The agent's client writes `+` for the space that it signs as `%20`, and signs only
 /// `host;x-amz-date`.
 #[tokio::test]
 async fn a_handshake_as_the_agent_sends_it_is_verified() {
