@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use longshore_api::ecs::InstanceHealthCheckResult;
 use longshore_model::record::encode;
 use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ContainerInstanceRecord, FamilyRecord, GrantRecord,
@@ -29,6 +30,8 @@ pub enum Change {
     DeleteContainerInstance(Scope, Id, Id),
     /// An agent's connection came or went: cluster, id, whether it stands. In memory only.
     AgentConnected(Scope, Id, Id, bool),
+    /// An agent told the state of its instance's checks: cluster, id. In memory only.
+    AgentChecks(Scope, Id, Id, Arc<Vec<InstanceHealthCheckResult>>),
     /// A task was made or changed.
     PutTask(Scope, Arc<TaskRecord>),
     /// A stopped task went to history: cluster, id.
@@ -75,15 +78,13 @@ impl Change {
             Self::DeleteContainerInstance(scope, cluster, id) => {
                 Op::Delete(keys::container_instance(scope, *cluster, *id))
             }
-            Self::AgentConnected(..) => return None,
+            Self::AgentConnected(..) | Self::AgentChecks(..) => return None,
             Self::PutTask(scope, record) => Op::Put(keys::task(scope, record.cluster, record.id), encode(&**record)),
             Self::DeleteTask(scope, cluster, id) => Op::Delete(keys::task(scope, *cluster, *id)),
             Self::PutIdempotency(scope, record) => {
                 Op::Put(keys::idempotency(scope, &record.operation, &record.token), encode(&**record))
             }
-            Self::DeleteIdempotency(scope, operation, token) => {
-                Op::Delete(keys::idempotency(scope, operation, token))
-            }
+            Self::DeleteIdempotency(scope, operation, token) => Op::Delete(keys::idempotency(scope, operation, token)),
             Self::PutAccount(record) => Op::Put(keys::account(&record.id), encode(&**record)),
             Self::PutAccessKey(record) => Op::Put(keys::access_key(&record.id), encode(&**record)),
             Self::DeleteAccessKey(id) => Op::Delete(keys::access_key(id)),

@@ -7,12 +7,16 @@
 pub mod accounts;
 pub mod admin;
 pub mod authorizer;
+pub mod bootstrap;
 pub mod changes;
 pub mod engine;
+pub mod gateway;
+pub mod history;
 pub mod identity;
-mod keys;
 pub mod keyring;
+mod keys;
 pub mod operations;
 pub mod pagination;
+pub mod reconcilers;
 pub mod service;
 pub mod state;

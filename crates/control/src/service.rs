@@ -1,25 +1,68 @@
 //! The ECS service: one line an operation, each handing over to the file of its resource.
 
+use std::sync::Arc;
+
 use longshore_api::{Operation, ServiceError, ServiceModel, Value, ecs};
 use longshore_model::Scope;
 use longshore_seams::BoxFuture;
-use longshore_wire::{Output, RequestContext, Service};
+use longshore_wire::{Output, RequestContext, Service, Upgrade};
 
+use crate::admin::ReconcilerStatus;
 use crate::engine::Engine;
-use crate::operations::{DEFAULT_CLUSTER, clusters, tags, task_definitions};
+use crate::gateway::Gateway;
+use crate::history::History;
+use crate::operations::{DEFAULT_CLUSTER, clusters, container_instances, poll, submit, tags, task_definitions, tasks};
+use crate::reconcilers::{
+    Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, Reconciler, Reconcilers, TaskDeadlines,
+    TaskDeadlinesLimits, TaskDefinitionDeletion,
+};
 
-/// The ECS API (2014-11-13) over an [`Engine`].
+/// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
 #[derive(Clone, Debug)]
 pub struct EcsService {
     /// The working set.
     pub engine: Engine,
+    /// Where agents connect.
+    pub gateway: Gateway,
+    reconcilers: Arc<Reconcilers>,
 }
 
 impl EcsService {
-    /// The service over `engine`.
+    /// The service over `engine`, without any loop running.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        Self { engine }
+        let reconcilers = Reconcilers::new(engine.seams().clone());
+        Self { gateway: Gateway::new(engine.clone()), reconcilers, engine }
+    }
+
+    /// The service over `engine` with its loops running; stopped tasks go to `history`.
+    #[must_use]
+    pub fn open(engine: Engine, history: History) -> Self {
+        let service = Self::new(engine);
+        let (engine, gateway) = (&service.engine, &service.gateway);
+        let loops: [Arc<dyn Reconciler>; 5] = [
+            Arc::new(TaskDeadlines::new(engine.clone(), gateway.clone(), TaskDeadlinesLimits::default())),
+            Arc::new(Archiver::new(engine.clone(), history.stopped_tasks().clone(), ArchiverLimits::default())),
+            Arc::new(ClientTokenExpiry(engine.clone())),
+            Arc::new(ContainerInstanceExpiry(engine.clone())),
+            Arc::new(TaskDefinitionDeletion(engine.clone())),
+        ];
+        for reconciler in loops {
+            service.reconcilers.start(reconciler);
+        }
+        service
+    }
+
+    /// How the loops are doing.
+    #[must_use]
+    pub fn reconcilers(&self) -> Arc<dyn ReconcilerStatus> {
+        self.reconcilers.clone()
+    }
+
+    /// The paths on which agents connect.
+    #[must_use]
+    pub fn upgrades(&self) -> Vec<Arc<dyn Upgrade>> {
+        self.gateway.upgrades()
     }
 }
 
@@ -49,12 +92,153 @@ impl Service for EcsService {
         operation: &'static Operation,
         input: &'a Value,
     ) -> BoxFuture<'a, Result<Box<dyn Output>, ServiceError>> {
-        Box::pin(ecs::dispatch(self, context, operation.name, input))
+        Box::pin(async move {
+            if operation.name == "RegisterTaskDefinition" {
+                task_definitions::check_constraints(input)?;
+            }
+            ecs::dispatch(self, context, operation.name, input).await
+        })
     }
 }
 
 impl ecs::Ecs for EcsService {
     type Context = RequestContext;
+
+    async fn delete_attributes(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteAttributesRequest,
+    ) -> Result<ecs::DeleteAttributesResponse, ServiceError> {
+        container_instances::delete_attributes(&self.engine, context, input).await
+    }
+
+    async fn deregister_container_instance(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeregisterContainerInstanceRequest,
+    ) -> Result<ecs::DeregisterContainerInstanceResponse, ServiceError> {
+        container_instances::deregister_container_instance(&self.engine, context, input).await
+    }
+
+    async fn describe_container_instances(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeContainerInstancesRequest,
+    ) -> Result<ecs::DescribeContainerInstancesResponse, ServiceError> {
+        container_instances::describe_container_instances(&self.engine, context, input).await
+    }
+
+    async fn describe_tasks(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeTasksRequest,
+    ) -> Result<ecs::DescribeTasksResponse, ServiceError> {
+        tasks::describe_tasks(&self.engine, context, input).await
+    }
+
+    async fn discover_poll_endpoint(
+        &self,
+        context: &RequestContext,
+        input: ecs::DiscoverPollEndpointRequest,
+    ) -> Result<ecs::DiscoverPollEndpointResponse, ServiceError> {
+        poll::discover_poll_endpoint(&self.engine, context, input).await
+    }
+
+    async fn list_attributes(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListAttributesRequest,
+    ) -> Result<ecs::ListAttributesResponse, ServiceError> {
+        container_instances::list_attributes(&self.engine, context, input).await
+    }
+
+    async fn list_container_instances(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListContainerInstancesRequest,
+    ) -> Result<ecs::ListContainerInstancesResponse, ServiceError> {
+        container_instances::list_container_instances(&self.engine, context, input).await
+    }
+
+    async fn list_tasks(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListTasksRequest,
+    ) -> Result<ecs::ListTasksResponse, ServiceError> {
+        tasks::list_tasks(&self.engine, context, input).await
+    }
+
+    async fn put_attributes(
+        &self,
+        context: &RequestContext,
+        input: ecs::PutAttributesRequest,
+    ) -> Result<ecs::PutAttributesResponse, ServiceError> {
+        container_instances::put_attributes(&self.engine, context, input).await
+    }
+
+    async fn register_container_instance(
+        &self,
+        context: &RequestContext,
+        input: ecs::RegisterContainerInstanceRequest,
+    ) -> Result<ecs::RegisterContainerInstanceResponse, ServiceError> {
+        container_instances::register_container_instance(&self.engine, context, input).await
+    }
+
+    async fn run_task(
+        &self,
+        context: &RequestContext,
+        input: ecs::RunTaskRequest,
+    ) -> Result<ecs::RunTaskResponse, ServiceError> {
+        tasks::run_task(&self.engine, context, input).await
+    }
+
+    async fn start_task(
+        &self,
+        context: &RequestContext,
+        input: ecs::StartTaskRequest,
+    ) -> Result<ecs::StartTaskResponse, ServiceError> {
+        tasks::start_task(&self.engine, context, input).await
+    }
+
+    async fn stop_task(
+        &self,
+        context: &RequestContext,
+        input: ecs::StopTaskRequest,
+    ) -> Result<ecs::StopTaskResponse, ServiceError> {
+        tasks::stop_task(&self.engine, context, input).await
+    }
+
+    async fn submit_attachment_state_changes(
+        &self,
+        context: &RequestContext,
+        input: ecs::SubmitAttachmentStateChangesRequest,
+    ) -> Result<ecs::SubmitAttachmentStateChangesResponse, ServiceError> {
+        submit::submit_attachment_state_changes(&self.engine, context, input).await
+    }
+
+    async fn submit_container_state_change(
+        &self,
+        context: &RequestContext,
+        input: ecs::SubmitContainerStateChangeRequest,
+    ) -> Result<ecs::SubmitContainerStateChangeResponse, ServiceError> {
+        submit::submit_container_state_change(&self.engine, context, input).await
+    }
+
+    async fn submit_task_state_change(
+        &self,
+        context: &RequestContext,
+        input: ecs::SubmitTaskStateChangeRequest,
+    ) -> Result<ecs::SubmitTaskStateChangeResponse, ServiceError> {
+        submit::submit_task_state_change(&self.engine, context, input).await
+    }
+
+    async fn update_container_instances_state(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateContainerInstancesStateRequest,
+    ) -> Result<ecs::UpdateContainerInstancesStateResponse, ServiceError> {
+        container_instances::update_container_instances_state(&self.engine, context, input).await
+    }
 
     async fn create_cluster(
         &self,

@@ -7,17 +7,18 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use longshore_model::records::{
-    AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceRecord, ContainerInstanceStatus,
-    DesiredStatus, GrantRecord, IdempotencyRecord, JoinTokenRecord, OutboxRecord,
-    TaskRecord, TaskStatus,
+    AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceStatus, DesiredStatus, GrantRecord,
+    IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskRecord, TaskStatus,
 };
 use longshore_model::{Id, Scope};
 
 use crate::changes::Change;
 
 mod family;
+mod instance;
 
 pub use family::FamilyState;
+pub use instance::InstanceState;
 
 /// Everything the control plane knows.
 #[derive(Debug, Default)]
@@ -63,17 +64,6 @@ pub struct ClusterState {
     pub index: TaskIndex,
 }
 
-/// A container instance with what is on it.
-#[derive(Debug)]
-pub struct InstanceState {
-    /// Its record.
-    pub record: Arc<ContainerInstanceRecord>,
-    /// Its tasks, STOPPED ones included.
-    pub tasks: BTreeSet<Id>,
-    /// Whether its agent's ACS connection stands. Not stored: false after a restart.
-    pub agent_connected: bool,
-}
-
 /// Ways to find tasks without looking at all of them.
 #[derive(Debug, Default)]
 pub struct TaskIndex {
@@ -89,6 +79,8 @@ pub struct TaskIndex {
     pub unwanted: BTreeSet<Id>,
     /// Not yet RUNNING.
     pub pending: BTreeSet<Id>,
+    /// To stop, but not yet STOPPED.
+    pub stopping: BTreeSet<Id>,
     /// STOPPED, by when.
     pub stopped: BTreeSet<(longshore_seams::Timestamp, Id)>,
     /// RUNNING tasks.
@@ -137,6 +129,9 @@ impl TaskIndex {
             DesiredStatus::Running => self.wanted.insert(task.id),
             DesiredStatus::Stopped => self.unwanted.insert(task.id),
         };
+        if task.desired_status == DesiredStatus::Stopped && task.last_status != TaskStatus::Stopped {
+            self.stopping.insert(task.id);
+        }
         if is_pending(task) {
             self.pending.insert(task.id);
             self.counts(task).1 += 1;
@@ -158,6 +153,7 @@ impl TaskIndex {
         }
         self.wanted.remove(&task.id);
         self.unwanted.remove(&task.id);
+        self.stopping.remove(&task.id);
         if self.pending.remove(&task.id) {
             self.counts(task).1 -= 1;
         }
@@ -182,20 +178,12 @@ impl ClusterState {
         let registered = |instance: &&InstanceState| {
             matches!(
                 instance.record.status,
-                ContainerInstanceStatus::Active | ContainerInstanceStatus::Draining | ContainerInstanceStatus::Registering
+                ContainerInstanceStatus::Active
+                    | ContainerInstanceStatus::Draining
+                    | ContainerInstanceStatus::Registering
             )
         };
         self.instances.values().filter(registered).count()
-    }
-}
-
-impl InstanceState {
-    /// Numbers of RUNNING and of pending tasks on it.
-    #[must_use]
-    pub fn task_counts(&self, cluster: &ClusterState) -> (usize, usize) {
-        let tasks = || self.tasks.iter().filter_map(|id| cluster.tasks.get(id));
-        let running = tasks().filter(|task| task.last_status == TaskStatus::Running).count();
-        (running, tasks().filter(|task| is_pending(task)).count())
     }
 }
 
@@ -280,11 +268,9 @@ impl State {
             Change::PutContainerInstance(scope, record) => {
                 let instances = &mut self.cluster_mut(scope, record.cluster).instances;
                 match instances.get_mut(&record.id) {
-                    Some(instance) => instance.record = record.clone(),
+                    Some(instance) => instance.set_record(record.clone()),
                     None => {
-                        let instance =
-                            InstanceState { record: record.clone(), tasks: BTreeSet::new(), agent_connected: false };
-                        instances.insert(record.id, instance);
+                        instances.insert(record.id, InstanceState::new(record.clone()));
                     }
                 }
             }
@@ -293,7 +279,12 @@ impl State {
             }
             Change::AgentConnected(scope, cluster, id, connected) => {
                 if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
-                    instance.agent_connected = *connected;
+                    instance.set_connected(*connected);
+                }
+            }
+            Change::AgentChecks(scope, cluster, id, checks) => {
+                if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
+                    instance.checks = checks.clone();
                 }
             }
             Change::PutTask(scope, record) => self.put_task(scope, record),
@@ -356,12 +347,12 @@ impl State {
         if let Some(old) = &old {
             cluster.index.remove(old);
             if let Some(instance) = old.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
-                instance.tasks.remove(&old.id);
+                instance.remove_task(old);
             }
         }
         cluster.index.insert(record);
         if let Some(instance) = record.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
-            instance.tasks.insert(record.id);
+            instance.add_task(record);
         }
         let was_live = old.is_some_and(|old| old.last_status != TaskStatus::Stopped);
         self.count_use(scope, record, was_live, record.last_status != TaskStatus::Stopped);
@@ -372,7 +363,7 @@ impl State {
         let Some(old) = cluster.tasks.remove(&id) else { return };
         cluster.index.remove(&old);
         if let Some(instance) = old.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
-            instance.tasks.remove(&id);
+            instance.remove_task(&old);
         }
         self.count_use(scope, &old, old.last_status != TaskStatus::Stopped, false);
     }

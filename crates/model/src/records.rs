@@ -154,6 +154,9 @@ pub struct ContainerInstanceRecord {
     pub version: i64,
     /// When it was registered first.
     pub registered_at: Timestamp,
+    /// When it was deregistered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deregistered_at: Option<Timestamp>,
     /// Credential grant that may speak for it; none when a root key registered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
@@ -167,7 +170,7 @@ pub struct ContainerInstanceRecord {
     pub attributes: Vec<ecs::Attribute>,
     /// CPU, MEMORY, PORTS (reserved), PORTS_UDP, … as registered.
     pub registered_resources: Vec<ecs::Resource>,
-    /// Last number given to a payload or manifest of this instance; never goes back.
+    /// Numbers of payloads and manifests up to this one may have been given to the agent; never goes back.
     #[serde(default)]
     pub last_sequence: i64,
     /// Tags.

@@ -1,8 +1,13 @@
 //! The operations, one file per resource. Each is: resolve, validate (pure), one transaction, answer.
 
 pub mod clusters;
+pub mod container_instances;
+pub(crate) mod idempotency;
+pub mod poll;
+pub mod submit;
 pub mod tags;
 pub mod task_definitions;
+pub mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -24,9 +29,11 @@ pub fn resolve_cluster<'a>(
     named: Option<&str>,
 ) -> Result<&'a ClusterState, ServiceError> {
     let named = named.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
-    let name = scope
-        .cluster_name(named)
-        .ok_or_else(|| ecs::error::invalid_parameter_exception(format!("Invalid identifier: {named} is not a cluster of this account and region.")))?;
+    let name = scope.cluster_name(named).ok_or_else(|| {
+        ecs::error::invalid_parameter_exception(format!(
+            "Invalid identifier: {named} is not a cluster of this account and region."
+        ))
+    })?;
     state.active_cluster(name).ok_or_else(cluster_not_found)
 }
 

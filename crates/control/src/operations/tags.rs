@@ -235,7 +235,7 @@ mod tests {
         world.ok("ListTagsForResource", json!({"resourceArn": arn})).await["tags"].clone()
     }
 
-    // spec: 18-001, 18-003, 18-005, 18-021
+    // spec: 18-003, 18-005, 18-021
     #[tokio::test]
     async fn four_kinds_of_resources_are_tagged_listed_and_untagged() {
         let (world, arns) = world().await;

@@ -8,7 +8,7 @@ use longshore_model::{Id, Scope};
 use longshore_seams::{Clock, ManualClock, Seams, SeededRandom, SystemDisk, Timestamp, TokioSpawner};
 use longshore_store::Store;
 use longshore_store::memory::{Memory, MemoryOptions};
-use longshore_wire::{Principal, RequestContext};
+use longshore_wire::{Principal, RequestContext, Service};
 use serde_json::{Value as Json, json};
 
 use crate::changes::{Change, Changes};
@@ -84,7 +84,8 @@ impl World {
     /// Calls an operation as the front door would.
     pub(crate) async fn call(&self, operation: &str, input: Json) -> Result<Json, ServiceError> {
         let input = Value::from_json(input.to_string().as_bytes()).unwrap();
-        let output = ecs::dispatch(&self.service, &self.context, operation, &input).await?;
+        let operation = ecs::MODEL.operation(operation).unwrap();
+        let output = Service::call(&self.service, &self.context, operation, &input).await?;
         let mut writer = JsonWriter::new();
         output.write(&mut writer);
         Ok(serde_json::from_slice(&writer.into_bytes()).unwrap())

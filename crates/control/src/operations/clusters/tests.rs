@@ -251,7 +251,7 @@ async fn a_cluster_with_instances_or_tasks_is_not_deleted() {
     world.ok("DeleteCluster", json!({"cluster": "tasks"})).await;
 }
 
-// spec: 03-026, 03-030, 03-058, 03-059, 03-091, 03-092, 03-094, 03-096
+// spec: 03-030, 03-058, 03-059, 03-091, 03-092, 03-094
 #[tokio::test]
 async fn providers_and_strategy_are_replaced_together() {
     let world = World::new().await;

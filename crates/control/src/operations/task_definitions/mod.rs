@@ -9,7 +9,7 @@ mod tests;
 
 pub use describe::describe;
 pub use list::{list, list_families};
-pub use register::register;
+pub use register::{check_constraints, register};
 pub use retire::{delete, deregister, finish_deletions};
 
 use std::sync::Arc;

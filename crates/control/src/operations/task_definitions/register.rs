@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use longshore_api::ServiceError;
 use longshore_api::ecs::{RegisterTaskDefinitionRequest, RegisterTaskDefinitionResponse, error};
+use longshore_api::{Path, ServiceError, Shape, Value};
 use longshore_model::records::{FamilyRecord, TaskDefinitionRecord, TaskDefinitionStatus};
 use longshore_model::tags;
 use longshore_model::task_definition::{Limits, validate_and_normalise};
@@ -16,6 +16,23 @@ use crate::service::scope_of;
 
 /// Most revisions of a family, deleted ones included (guide chapter 22).
 const MAX_REVISIONS: u32 = 1_000_000;
+
+/// Checks the constraints that the API model declares on a definition. ECS refuses them as it refuses
+/// everything else that is wrong with a definition, and not as other operations do.
+///
+/// # Errors
+/// `ClientException` that lists what is wrong. Tags, and members of a wrong type, are left to
+/// whoever reads the input.
+pub fn check_constraints(input: &Value) -> Result<(), ServiceError> {
+    let Ok(request) = longshore_api::from_value::<RegisterTaskDefinitionRequest>(input) else { return Ok(()) };
+    let mut violations = Vec::new();
+    request.validate(&mut Path::default(), &mut violations);
+    violations.retain(|violation| !violation.path.starts_with("tags"));
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(error::client_exception(longshore_api::summary(&violations)))
+}
 
 /// Registers the next revision of a family. A revision number is never given twice.
 ///

@@ -51,6 +51,42 @@ async fn a_definition_out_of_its_rules_is_not_registered() {
     assert_eq!(register(&world, "web").await, 1);
 }
 
+// spec: 05-042, 05-166
+#[tokio::test]
+async fn values_that_the_api_does_not_know_are_refused_like_everything_else() {
+    let world = World::new().await;
+    let task = |member: &str, value: Value| {
+        let mut document = definition("web");
+        document[member] = value;
+        document
+    };
+    let container = |member: &str, value: Value| {
+        let mut document = definition("web");
+        document["containerDefinitions"][0][member] = value;
+        document
+    };
+    for document in [
+        json!({"containerDefinitions": definition("web")["containerDefinitions"]}),
+        json!({"family": "web"}),
+        task("networkMode", json!("foo")),
+        task("requiresCompatibilities", json!(["LAMBDA"])),
+        task("proxyConfiguration", json!({"type": "FOO", "containerName": "app"})),
+        task("placementConstraints", json!([{"type": "distinctInstance"}])),
+        container("portMappings", json!([{"containerPort": 80, "protocol": "sctp"}])),
+        container("logConfiguration", json!({"logDriver": "foo"})),
+        container("environmentFiles", json!([{"value": "arn:aws:s3:::b/a.env", "type": "http"}])),
+        container("ulimits", json!([{"name": "nofile", "softLimit": 1}])),
+    ] {
+        let refused = world.refused("RegisterTaskDefinition", document.clone()).await;
+        assert_eq!(refused.0, "ClientException", "{document}");
+        assert!(refused.1.contains("failed to satisfy constraint"), "{}", refused.1);
+    }
+    let tagged = task("tags", json!([{"key": ""}]));
+    assert_eq!(world.refused("RegisterTaskDefinition", tagged).await.0, "InvalidParameterException");
+    let typed = container("memory", json!("64"));
+    assert_eq!(world.refused("RegisterTaskDefinition", typed).await.0, "SerializationException");
+}
+
 // spec: 05-002, 22-011
 #[tokio::test]
 async fn a_revision_number_is_never_given_twice() {
@@ -70,7 +106,6 @@ async fn a_revision_number_is_never_given_twice() {
     assert_eq!(register(&world, "other").await, 1);
 }
 
-// spec: 14-007
 #[tokio::test]
 async fn a_definition_is_named_by_family_revision_or_arn() {
     let world = World::new().await;
@@ -120,20 +155,23 @@ async fn only_a_named_revision_that_exists_is_deregistered() {
     }
 }
 
-// spec: 08-063
+// spec: 08-063, 14-007
 #[tokio::test]
-async fn an_inactive_revision_runs_nothing() {
+async fn the_newest_or_an_earlier_active_revision_runs_and_an_inactive_one_does_not() {
     let world = World::new().await;
     let scope = Scope::new(ACCOUNT, REGION);
+    register(&world, "web").await;
     register(&world, "web").await;
     let resolved = |name: &'static str| {
         let resolved =
             world.engine().peek(|state| resolve_active(state.scope(&scope), &scope, name).map(|found| found.revision));
         resolved.map_err(|refused| refused.message)
     };
+    assert_eq!((resolved("web"), resolved("web:1")), (Ok(2), Ok(1)));
+    deregister(&world, "web:2").await;
+    assert_eq!(resolved("web:2"), Err("TaskDefinition is inactive".to_owned()));
     assert_eq!(resolved("web"), Ok(1));
     deregister(&world, "web:1").await;
-    assert_eq!(resolved("web:1"), Err("TaskDefinition is inactive".to_owned()));
     assert_eq!(resolved("web"), Err("TaskDefinition not found.".to_owned()));
 }
 
@@ -256,7 +294,7 @@ async fn a_deletion_ends_when_no_task_uses_the_revision() {
     assert_eq!(refused.1, "Unable to describe task definition.");
 }
 
-// spec: 04-018, 18-022
+// spec: 04-018
 #[tokio::test]
 async fn tags_are_described_when_asked_for() {
     let world = World::new().await;

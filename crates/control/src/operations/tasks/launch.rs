@@ -1,0 +1,194 @@
+//! What RunTask and StartTask have in common: from a request to the record of a new task.
+
+use longshore_api::{ServiceError, ecs};
+use longshore_model::records::{
+    ContainerRecord, Delivery, DesiredStatus, Reservation, Tags, TaskDefinitionRecord, TaskRecord, TaskStatus,
+    TaskTimes,
+};
+use longshore_model::{Id, task};
+use longshore_scheduler::{Constraint, Refusal, Request, Strategy};
+use longshore_seams::{Random, Timestamp};
+
+use super::placement::required_attributes;
+use crate::state::{ClusterState, InstanceState};
+
+const MAX_GROUP: usize = 255;
+const MAX_STARTED_BY: usize = 128;
+const MAX_OVERRIDES: usize = 8192;
+
+/// The members that both calls have, checked as far as the request alone allows.
+#[derive(Debug)]
+pub(super) struct Launch<'a> {
+    pub definition: &'a TaskDefinitionRecord,
+    pub overrides: Option<&'a ecs::TaskOverride>,
+    pub group: String,
+    pub started_by: Option<&'a str>,
+    pub enable_execute_command: bool,
+    pub launch_type: ecs::LaunchType,
+    pub tags: Tags,
+    containers: Vec<ecs::ContainerDefinition>,
+    reservation: Reservation,
+}
+
+impl<'a> Launch<'a> {
+    /// Merges definition and overrides.
+    ///
+    /// # Errors
+    /// `InvalidParameterException` for a bad group, `startedBy` or overrides.
+    pub fn new(
+        definition: &'a TaskDefinitionRecord,
+        overrides: Option<&'a ecs::TaskOverride>,
+        group: Option<&str>,
+        started_by: Option<&'a str>,
+    ) -> Result<Self, ServiceError> {
+        check_text("startedBy", started_by, MAX_STARTED_BY)?;
+        let group = group.filter(|group| !group.is_empty());
+        check_text("group", group, MAX_GROUP)?;
+        if group.is_some_and(|group| group.starts_with("service:")) {
+            return Err(ecs::error::invalid_parameter_exception("Invalid namespace for group."));
+        }
+        if let Some(overrides) = overrides {
+            check_overrides(&definition.definition, overrides)?;
+        }
+        let containers = task::effective_containers(&definition.definition, overrides);
+        let reservation = task::reservation(&definition.definition, &containers, overrides);
+        Ok(Self {
+            definition,
+            overrides,
+            group: group.map_or_else(|| format!("family:{}", definition.family), str::to_owned),
+            started_by,
+            enable_execute_command: false,
+            launch_type: ecs::LaunchType::Ec2,
+            tags: Tags::new(),
+            containers,
+            reservation,
+        })
+    }
+
+    /// What placement is asked.
+    pub fn request(&self, constraints: Vec<Constraint>, strategies: Vec<Strategy>) -> Request {
+        Request {
+            demand: self.reservation.clone(),
+            attributes: required_attributes(&self.definition.definition),
+            constraints,
+            strategies,
+            group: self.group.clone(),
+        }
+    }
+
+    /// The record of a task on `instance`.
+    pub fn record(
+        &self,
+        cluster: &ClusterState,
+        instance: &InstanceState,
+        gpus: Vec<String>,
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> TaskRecord {
+        let mut gpus = gpus.into_iter();
+        let containers = self.containers.iter().map(|definition| container(definition, &mut gpus, random)).collect();
+        let zone = instance.node().attributes.get("ecs.availability-zone").cloned().flatten();
+        TaskRecord {
+            id: Id::random(random),
+            cluster: cluster.record.id,
+            family: self.definition.family.clone(),
+            revision: self.definition.revision,
+            container_instance: Some(instance.record.id),
+            last_status: TaskStatus::Pending,
+            desired_status: DesiredStatus::Running,
+            version: 1,
+            group: self.group.clone(),
+            started_by: self.started_by.map(str::to_owned),
+            launch_type: self.launch_type.clone(),
+            capacity_provider: None,
+            availability_zone: zone,
+            containers,
+            overrides: self.overrides.cloned().map(Box::new),
+            cpu: Some(self.reservation.cpu.to_string()),
+            memory: Some(self.reservation.memory_mib.to_string()),
+            reservation: self.reservation.clone(),
+            enable_execute_command: self.enable_execute_command,
+            created_at: now,
+            times: TaskTimes { connectivity: Some(now), ..TaskTimes::default() },
+            stop_code: None,
+            stopped_reason: None,
+            health: Some(ecs::HealthStatus::Unknown),
+            delivered: Delivery::None,
+            tags: self.tags.clone(),
+        }
+    }
+}
+
+fn container(
+    definition: &ecs::ContainerDefinition,
+    gpus: &mut impl Iterator<Item = String>,
+    random: &dyn Random,
+) -> ContainerRecord {
+    let text = |amount: Option<i32>| amount.map(|amount| amount.to_string());
+    let requirements = definition.resource_requirements.as_deref().unwrap_or_default();
+    let wanted = requirements.iter().filter(|requirement| requirement.r#type == Some(ecs::ResourceType::Gpu));
+    let wanted: usize = wanted.filter_map(|requirement| requirement.value.as_deref()?.parse::<usize>().ok()).sum();
+    ContainerRecord {
+        id: random.uuid(),
+        name: definition.name.clone().unwrap_or_default(),
+        image: definition.image.clone().unwrap_or_default(),
+        image_digest: None,
+        runtime_id: None,
+        last_status: TaskStatus::Pending,
+        essential: definition.essential.unwrap_or(true),
+        exit_code: None,
+        reason: None,
+        network_bindings: Vec::new(),
+        health: definition.health_check.as_ref().map(|_| ecs::HealthStatus::Unknown),
+        cpu: Some(definition.cpu.unwrap_or(0).to_string()),
+        memory: text(definition.memory),
+        memory_reservation: text(definition.memory_reservation),
+        gpu_ids: gpus.take(wanted).collect(),
+    }
+}
+
+fn check_text(member: &str, text: Option<&str>, most: usize) -> Result<(), ServiceError> {
+    let length = text.map_or(0, |text| text.chars().count());
+    if length > most {
+        let message = format!("{member} has {length} characters; at most {most} are allowed.");
+        return Err(ecs::error::invalid_parameter_exception(message));
+    }
+    Ok(())
+}
+
+fn check_overrides(definition: &ecs::TaskDefinition, overrides: &ecs::TaskOverride) -> Result<(), ServiceError> {
+    if let Some(name) = task::unknown_container(definition, overrides) {
+        return Err(ecs::error::invalid_parameter_exception(format!(
+            "Override for container named {name} is not a container in the TaskDefinition."
+        )));
+    }
+    let length = serde_json::to_string(overrides).map_or(0, |text| text.chars().count());
+    if length > MAX_OVERRIDES {
+        return Err(ecs::error::invalid_parameter_exception(format!(
+            "The overrides have {length} characters; at most {MAX_OVERRIDES} are allowed."
+        )));
+    }
+    if let Some(cpu) = overrides.cpu.as_deref().filter(|cpu| task::cpu_units(cpu).is_none()) {
+        return Err(ecs::error::invalid_parameter_exception(format!("Invalid 'cpu' setting for task: {cpu}.")));
+    }
+    if let Some(memory) = overrides.memory.as_deref().filter(|memory| task::memory_mib(memory).is_none()) {
+        return Err(ecs::error::invalid_parameter_exception(format!("Invalid 'memory' setting for task: {memory}.")));
+    }
+    Ok(())
+}
+
+/// The failure of a container instance that refused a task.
+pub(super) fn failure(arn: String, refusals: &[Refusal]) -> ecs::Failure {
+    let lacking: Vec<&str> = refusals
+        .iter()
+        .filter_map(|refusal| match refusal {
+            Refusal::Attribute(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    ecs::Failure {
+        arn: Some(arn),
+        reason: refusals.first().map(|refusal| refusal.reason().to_owned()),
+        detail: (!lacking.is_empty()).then(|| format!("It lacks the attributes {}.", lacking.join(", "))),
+    }
+}

@@ -1,0 +1,48 @@
+//! Tasks.
+
+mod describe;
+mod launch;
+mod list;
+mod network;
+mod placement;
+mod run;
+mod start;
+mod stop;
+mod tagging;
+mod view;
+
+pub use describe::describe_tasks;
+pub use list::list_tasks;
+pub use run::run_task;
+pub use start::start_task;
+pub use stop::stop_task;
+
+use std::sync::Arc;
+
+use longshore_api::{ServiceError, ecs};
+use longshore_model::arn::InCluster;
+use longshore_model::records::TaskRecord;
+use longshore_model::{Id, Scope};
+
+use crate::state::ClusterState;
+
+/// The task of `cluster` that `named` (id, short or long ARN) means; `None` when there is none.
+///
+/// # Errors
+/// `InvalidParameterException` for an ARN of something else.
+pub fn find_task<'a>(
+    cluster: &'a ClusterState,
+    scope: &Scope,
+    named: &str,
+) -> Result<Option<&'a Arc<TaskRecord>>, ServiceError> {
+    let id = match scope.in_cluster("task", named) {
+        InCluster::Bare(id) => id,
+        InCluster::Qualified(of, id) if of == cluster.record.name => id,
+        InCluster::Qualified(..) => return Ok(None),
+        InCluster::Foreign => {
+            let message = format!("Invalid identifier: {named} is not a task of this account and region.");
+            return Err(ecs::error::invalid_parameter_exception(message));
+        }
+    };
+    Ok(id.parse::<Id>().ok().and_then(|id| cluster.tasks.get(&id)))
+}

@@ -1,0 +1,91 @@
+//! A task as answers show it.
+
+use longshore_api::ecs;
+use longshore_model::records::{ContainerRecord, TaskRecord, TaskStatus};
+use longshore_model::{Scope, tags};
+
+/// `agent_connected` is that of the task's container instance; tags only when asked for.
+pub(crate) fn view(
+    scope: &Scope,
+    cluster: &str,
+    task: &TaskRecord,
+    agent_connected: bool,
+    with_tags: bool,
+) -> ecs::Task {
+    let times = &task.times;
+    let task_arn = scope.task_arn(cluster, task.id);
+    let connectivity = if agent_connected { ecs::Connectivity::Connected } else { ecs::Connectivity::Disconnected };
+    ecs::Task {
+        attachments: Some(Vec::new()),
+        attributes: Some(Vec::new()),
+        availability_zone: task.availability_zone.clone(),
+        capacity_provider_name: task.capacity_provider.clone(),
+        cluster_arn: Some(scope.cluster_arn(cluster)),
+        connectivity: times.connectivity.map(|_| connectivity),
+        connectivity_at: times.connectivity,
+        container_instance_arn: task.container_instance.map(|id| scope.container_instance_arn(cluster, id)),
+        containers: Some(task.containers.iter().map(|it| container(scope, cluster, task, &task_arn, it)).collect()),
+        cpu: task.cpu.clone(),
+        created_at: Some(task.created_at),
+        desired_status: Some(task.desired_status.as_str().to_owned()),
+        enable_execute_command: Some(task.enable_execute_command),
+        execution_stopped_at: times.execution_stopped,
+        group: Some(task.group.clone()),
+        health_status: Some(task.health.clone().unwrap_or(ecs::HealthStatus::Unknown)),
+        last_status: Some(task.last_status.as_str().to_owned()),
+        launch_type: Some(task.launch_type.clone()),
+        memory: task.memory.clone(),
+        overrides: Some(overrides(task)),
+        pull_started_at: times.pull_started,
+        pull_stopped_at: times.pull_stopped,
+        started_at: times.started,
+        started_by: task.started_by.clone(),
+        stop_code: task.stop_code.clone(),
+        stopped_at: times.stopped,
+        stopped_reason: task.stopped_reason.clone(),
+        stopping_at: times.stopping,
+        tags: Some(if with_tags { tags::to_list(&task.tags) } else { Vec::new() }),
+        task_definition_arn: Some(scope.task_definition_arn(&task.family, task.revision)),
+        task_arn: Some(task_arn),
+        version: Some(task.version),
+        ..ecs::Task::default()
+    }
+}
+
+/// Lists that ECS always answers are there, empty or not.
+fn overrides(task: &TaskRecord) -> ecs::TaskOverride {
+    let mut overrides = task.overrides.as_deref().cloned().unwrap_or_default();
+    overrides.container_overrides.get_or_insert_default();
+    overrides.inference_accelerator_overrides.get_or_insert_default();
+    overrides
+}
+
+fn container(
+    scope: &Scope,
+    cluster: &str,
+    task: &TaskRecord,
+    task_arn: &str,
+    container: &ContainerRecord,
+) -> ecs::Container {
+    let ended = container.last_status == TaskStatus::Stopped;
+    let exit_code = container.exit_code.filter(|_| ended).and_then(|code| i32::try_from(code).ok());
+    ecs::Container {
+        container_arn: Some(scope.container_arn(cluster, task.id, &container.id)),
+        task_arn: Some(task_arn.to_owned()),
+        name: Some(container.name.clone()),
+        image: Some(container.image.clone()),
+        image_digest: container.image_digest.clone(),
+        runtime_id: container.runtime_id.clone(),
+        last_status: Some(container.last_status.as_str().to_owned()),
+        exit_code,
+        reason: container.reason.clone(),
+        network_bindings: Some(container.network_bindings.clone()),
+        network_interfaces: Some(Vec::new()),
+        health_status: Some(container.health.clone().unwrap_or(ecs::HealthStatus::Unknown)),
+        cpu: container.cpu.clone(),
+        memory: container.memory.clone(),
+        memory_reservation: container.memory_reservation.clone(),
+        gpu_ids: (!container.gpu_ids.is_empty()).then(|| container.gpu_ids.clone()),
+        ..ecs::Container::default()
+    }
+}

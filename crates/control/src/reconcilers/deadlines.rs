@@ -1,0 +1,134 @@
+//! Deadlines of tasks: those that never start, those whose stop is not confirmed, and those whose
+//! container instance is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_api::ServiceError;
+use longshore_model::records::{ContainerInstanceStatus, DesiredStatus};
+use longshore_model::task::{self, StopCause};
+use longshore_model::{Id, Scope};
+use longshore_seams::{BoxFuture, Timestamp};
+
+use super::{Reconciler, Round};
+use crate::changes::Change;
+use crate::engine::Engine;
+use crate::gateway::Gateway;
+use crate::operations::container_instances::give_up_more;
+use crate::state::State;
+
+/// Most tasks stopped by one transaction.
+const STOPPED_AT_ONCE: usize = 90;
+
+/// How long tasks may take.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskDeadlinesLimits {
+    /// From creation to RUNNING. An agent keeps a task that does not fit waiting without a word,
+    /// and everything after it too.
+    pub pending: Duration,
+    /// From the wish to stop until the agent is told again.
+    pub stopping: Duration,
+}
+
+impl Default for TaskDeadlinesLimits {
+    fn default() -> Self {
+        Self { pending: Duration::from_secs(3 * 3600), stopping: Duration::from_secs(90) }
+    }
+}
+
+/// The loop.
+#[derive(Debug)]
+pub struct TaskDeadlines {
+    engine: Engine,
+    gateway: Gateway,
+    limits: TaskDeadlinesLimits,
+}
+
+impl TaskDeadlines {
+    /// The loop with these limits.
+    #[must_use]
+    pub fn new(engine: Engine, gateway: Gateway, limits: TaskDeadlinesLimits) -> Self {
+        Self { engine, gateway, limits }
+    }
+}
+
+impl Reconciler for TaskDeadlines {
+    fn name(&self) -> &'static str {
+        "task-deadlines"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        Box::pin(async move {
+            let now = self.engine.seams().clock.now();
+            let abandoned = self.engine.peek(abandoned);
+            if let Some((scope, cluster, instance)) = abandoned {
+                give_up_more(&self.engine, &scope, cluster, instance).await.map_err(|error| error.to_string())?;
+                return Ok(Round::More);
+            }
+            let stopped = self.stop_overdue(now).await.map_err(|error| error.to_string())?;
+            if stopped > 0 {
+                return Ok(Round::More);
+            }
+            for (instance, task) in self.engine.peek(|state| unconfirmed(state, now, self.limits.stopping)) {
+                self.gateway.tell_again(instance, std::iter::once(task));
+            }
+            Ok(Round::Done)
+        })
+    }
+}
+
+impl TaskDeadlines {
+    /// Stops tasks that have been pending for too long; answers how many.
+    async fn stop_overdue(&self, now: Timestamp) -> Result<usize, ServiceError> {
+        let limit = self.limits.pending;
+        let reason = format!("Task did not reach RUNNING within {} seconds", limit.as_secs());
+        let cause = StopCause::failed_to_start(&reason);
+        self.engine
+            .write(|state, changes| {
+                for (scope, state) in state.scopes() {
+                    for cluster in state.clusters.values() {
+                        let pending = cluster.index.pending.iter().filter_map(|id| cluster.tasks.get(id));
+                        let overdue = pending.filter(|task| now.since(task.created_at) > limit);
+                        for stopped in overdue.filter_map(|task| task::stop(task, &cause, now)) {
+                            if changes.len() == STOPPED_AT_ONCE {
+                                return Ok(changes.len());
+                            }
+                            changes.push(Change::PutTask(scope.clone(), Arc::new(stopped)));
+                        }
+                    }
+                }
+                Ok(changes.len())
+            })
+            .await
+    }
+}
+
+/// A deregistered instance whose tasks were not all given up: scope, cluster, instance.
+fn abandoned(state: &State) -> Option<(Scope, Id, Id)> {
+    state.scopes().find_map(|(scope, state)| {
+        state.clusters.values().find_map(|cluster| {
+            let gone = cluster.instances.values().find(|instance| {
+                instance.record.status == ContainerInstanceStatus::Inactive && !instance.node().groups.is_empty()
+            })?;
+            Some((scope.clone(), cluster.record.id, gone.record.id))
+        })
+    })
+}
+
+/// Tasks on connected instances that were to stop long ago: instance, task.
+fn unconfirmed(state: &State, now: Timestamp, limit: Duration) -> Vec<(Id, Id)> {
+    let clusters = state.scopes().flat_map(|(_, state)| state.clusters.values());
+    let late = clusters.flat_map(|cluster| {
+        cluster.index.stopping.iter().filter_map(move |id| {
+            let task = cluster.tasks.get(id).filter(|task| task.desired_status == DesiredStatus::Stopped)?;
+            let instance = cluster.instances.get(&task.container_instance?)?;
+            let asked = task.times.stopping?;
+            (instance.agent_connected() && now.since(asked) > limit).then_some((instance.record.id, task.id))
+        })
+    });
+    late.collect()
+}

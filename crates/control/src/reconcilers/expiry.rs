@@ -1,0 +1,132 @@
+//! What is forgotten after a while: client tokens, deregistered container instances, deleted task definitions.
+
+use std::time::Duration;
+
+use longshore_api::ServiceError;
+use longshore_model::records::ContainerInstanceStatus;
+use longshore_seams::{BoxFuture, Timestamp};
+
+use super::{Reconciler, Round};
+use crate::changes::{Change, Changes};
+use crate::engine::Engine;
+use crate::operations::task_definitions::finish_deletions;
+use crate::state::State;
+
+/// Most deletions of one transaction.
+const DELETED_AT_ONCE: usize = 90;
+
+/// How long a deregistered container instance can still be described (guide chapter 10).
+const INACTIVE_INSTANCE_LIFE: Duration = Duration::from_secs(3600);
+
+fn more(deleted: usize) -> Round {
+    if deleted == DELETED_AT_ONCE { Round::More } else { Round::Done }
+}
+
+async fn delete(engine: &Engine, plan: impl FnOnce(&State, &mut Changes)) -> Result<Round, String> {
+    let deleted: Result<usize, ServiceError> = engine
+        .write(|state, changes| {
+            plan(state, changes);
+            Ok(changes.len())
+        })
+        .await;
+    deleted.map(more).map_err(|error| error.to_string())
+}
+
+/// Forgets client tokens whose time is over.
+#[derive(Debug)]
+pub struct ClientTokenExpiry(
+    /// The working set.
+    pub Engine,
+);
+
+impl Reconciler for ClientTokenExpiry {
+    fn name(&self) -> &'static str {
+        "client-token-expiry"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(300)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        let now = self.0.seams().clock.now();
+        Box::pin(delete(&self.0, move |state, changes| expired_tokens(state, now, changes)))
+    }
+}
+
+fn expired_tokens(state: &State, now: Timestamp, changes: &mut Changes) {
+    for (scope, state) in state.scopes() {
+        for record in state.idempotency.values().filter(|record| record.expires_at <= now) {
+            if changes.len() == DELETED_AT_ONCE {
+                return;
+            }
+            changes.push(Change::DeleteIdempotency(scope.clone(), record.operation.clone(), record.token.clone()));
+        }
+    }
+}
+
+/// Forgets deregistered container instances after an hour, once their tasks are in the history.
+#[derive(Debug)]
+pub struct ContainerInstanceExpiry(
+    /// The working set.
+    pub Engine,
+);
+
+impl Reconciler for ContainerInstanceExpiry {
+    fn name(&self) -> &'static str {
+        "container-instance-expiry"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        let now = self.0.seams().clock.now();
+        Box::pin(delete(&self.0, move |state, changes| expired_instances(state, now, changes)))
+    }
+}
+
+fn expired_instances(state: &State, now: Timestamp, changes: &mut Changes) {
+    for (scope, state) in state.scopes() {
+        for cluster in state.clusters.values() {
+            let expired = cluster.instances.values().filter(|instance| {
+                let record = &instance.record;
+                record.status == ContainerInstanceStatus::Inactive
+                    && instance.tasks.is_empty()
+                    && now.since(record.deregistered_at.unwrap_or(record.registered_at)) > INACTIVE_INSTANCE_LIFE
+            });
+            for instance in expired {
+                if changes.len() == DELETED_AT_ONCE {
+                    return;
+                }
+                let (cluster, id) = (cluster.record.id, instance.record.id);
+                changes.push(Change::DeleteContainerInstance(scope.clone(), cluster, id));
+            }
+        }
+    }
+}
+
+/// Deletes task definitions for good that were to be deleted and that nothing uses any more.
+#[derive(Debug)]
+pub struct TaskDefinitionDeletion(
+    /// The working set.
+    pub Engine,
+);
+
+impl Reconciler for TaskDefinitionDeletion {
+    fn name(&self) -> &'static str {
+        "task-definition-deletion"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        Box::pin(async move {
+            let deleted = finish_deletions(&self.0).await.map_err(|error| error.to_string())?;
+            Ok(if deleted == 0 { Round::Done } else { Round::More })
+        })
+    }
+}
