@@ -107,6 +107,11 @@ fn health_check(check: &mut HealthCheck) {
     check.interval.get_or_insert(interval);
     check.timeout.get_or_insert(timeout);
     check.retries.get_or_insert(retries);
+    if let Some(command) = &mut check.command
+        && command.first().is_some_and(|first| first != "CMD" && first != "CMD-SHELL")
+    {
+        command.insert(0, "CMD".to_owned());
+    }
 }
 
 fn volume(volume: &mut Volume) {

@@ -74,7 +74,7 @@ pub fn is_fargate_size(cpu: u32, memory: u32) -> bool {
 mod tests {
     use super::*;
 
-    // spec: 05-153, 24-029, 22-034
+    // spec: 05-153, 22-034
     #[test]
     fn cpu_is_units_or_vcpu() {
         for (text, units) in [

@@ -56,7 +56,7 @@ fn fargate_has_awsvpc_only() {
     }
 }
 
-// spec: 02-024, 05-152, 05-160
+// spec: 02-024, 05-152
 #[test]
 fn fargate_has_its_sizes_only() {
     for (change, message) in [
@@ -109,7 +109,7 @@ fn fargate_tasks_have_no_access_to_the_host() {
     }
 }
 
-// spec: 02-016, 26-006
+// spec: 26-006
 #[test]
 fn fargate_adds_only_sys_ptrace() {
     let capabilities = |change: Value| json!({"linuxParameters": {"capabilities": change}});
@@ -162,7 +162,6 @@ fn fargate_needs_an_execution_role_for_logs_and_ecr() {
     );
 }
 
-// spec: 05-124
 #[test]
 fn fargate_stops_within_two_minutes() {
     registered(&with_container(fargate(), json!({"stopTimeout": 120})));
@@ -182,7 +181,6 @@ fn what_fargate_has_since_1_4_0_is_told() {
     assert_eq!(needs(&with_container(fargate(), capabilities)), Some("capabilities"));
 }
 
-// spec: 08-053
 #[test]
 fn the_guides_fargate_sample_registers() {
     let sample = json!({

@@ -32,7 +32,6 @@ fn awslogs_needs_a_region_and_a_group() {
     );
 }
 
-// spec: 05-092, 05-095, 08-054, 08-055, 08-056
 #[test]
 fn other_drivers_take_any_options() {
     for driver in ["json-file", "syslog", "journald", "gelf", "fluentd", "splunk"] {
@@ -42,7 +41,6 @@ fn other_drivers_take_any_options() {
     }
 }
 
-// spec: 05-096
 #[test]
 fn log_secrets_are_secrets() {
     let splunk = |secrets: Value| json!({"logConfiguration": {"logDriver": "splunk", "secretOptions": secrets}});

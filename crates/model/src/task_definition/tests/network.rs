@@ -16,7 +16,7 @@ fn first_mapping(document: &Value) -> Value {
     registered(document)["containerDefinitions"][0]["portMappings"][0].clone()
 }
 
-// spec: 05-031, 05-035, 05-042
+// spec: 05-035
 #[test]
 fn ports_are_numbers_of_ports() {
     refuses_container(
@@ -35,7 +35,6 @@ fn ports_are_numbers_of_ports() {
     accepts_container(&base(), &[ports(json!([{"containerPort": 65_535, "hostPort": 65_535, "protocol": "udp"}]))]);
 }
 
-// spec: 05-006, 05-036, 05-037
 #[test]
 fn bridge_mode_maps_any_host_port_or_a_dynamic_one() {
     for document in [base(), mode("bridge")] {
@@ -46,7 +45,7 @@ fn bridge_mode_maps_any_host_port_or_a_dynamic_one() {
     }
 }
 
-// spec: 05-011, 05-013, 05-032
+// spec: 05-011, 05-032
 #[test]
 fn host_and_awsvpc_modes_have_the_containers_own_ports() {
     for name in ["host", "awsvpc"] {
@@ -127,7 +126,6 @@ fn port_names_are_lower_case_and_unique() {
     );
 }
 
-// spec: 05-080, 05-083, 05-084, 05-086
 #[test]
 fn awsvpc_containers_have_no_names_and_resolvers_of_their_own() {
     for (member, value) in [
@@ -144,7 +142,7 @@ fn awsvpc_containers_have_no_names_and_resolvers_of_their_own() {
     }
 }
 
-// spec: 05-085, 05-086
+// spec: 05-085
 #[test]
 fn search_domains_and_extra_hosts_are_well_formed() {
     refuses_container(
@@ -160,7 +158,7 @@ fn search_domains_and_extra_hosts_are_well_formed() {
     accepts_container(&base(), &[json!({"extraHosts": [{"hostname": "a", "ipAddress": "fd00::1"}]})]);
 }
 
-// spec: 05-165, 05-166, 05-167, 05-168
+// spec: 05-167, 05-168
 #[test]
 fn the_proxy_is_a_container_with_its_properties() {
     let names = ["IgnoredUID", "ProxyIngressPort", "ProxyEgressPort", "AppPorts", "EgressIgnoredIPs"];

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{base, fargate, registered, with, with_container};
 
-// spec: 03-073, 05-006, 05-066, 23-012
+// spec: 03-073, 05-066, 23-012
 #[test]
 fn what_was_left_out_is_filled_in_as_ecs_answers_it() {
     let document = with(base(), json!({"requiresCompatibilities": ["EC2"]}));
@@ -20,7 +20,6 @@ fn what_was_left_out_is_filled_in_as_ecs_answers_it() {
     );
 }
 
-// spec: 05-005, 06-001
 #[test]
 fn what_was_given_comes_back() {
     let container = json!({

@@ -8,7 +8,6 @@ fn app_on_db(condition: &str, db: Value) -> Value {
     and_container(dependent, with(json!({"name": "db"}), db))
 }
 
-// spec: 05-115, 05-117, 05-118, 05-119, 05-120
 #[test]
 fn dependencies_have_what_their_condition_needs() {
     registered(&app_on_db("START", json!({})));
@@ -50,7 +49,6 @@ fn links_are_for_bridge_mode_and_name_a_container() {
     assert_eq!(refusal(&cycle), "Container links should not have a cycle.");
 }
 
-// spec: 05-089
 #[test]
 fn volumes_come_from_a_container_of_the_task() {
     let from = |source: &str| {

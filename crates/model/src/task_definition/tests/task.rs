@@ -43,7 +43,6 @@ fn one_container_is_essential() {
     registered(&and_container(with_container(base(), json!({"essential": false})), json!({"name": "main"})));
 }
 
-// spec: 22-012
 #[test]
 fn the_document_has_at_most_64_kib() {
     let variable = |bytes: usize| json!({"environment": [{"name": "V", "value": "x".repeat(bytes)}]});
@@ -68,7 +67,7 @@ fn roles_are_names_or_arns() {
     );
 }
 
-// spec: 05-153, 05-161, 05-162
+// spec: 05-153, 05-161
 #[test]
 fn task_sizes_are_answered_as_whole_numbers() {
     let sized = |cpu: &str, memory: &str| registered(&with(base(), json!({"cpu": cpu, "memory": memory})));
@@ -80,7 +79,7 @@ fn task_sizes_are_answered_as_whole_numbers() {
     }
 }
 
-// spec: 24-028, 24-029, 24-030
+// spec: 24-028, 24-030
 #[test]
 fn impossible_task_sizes_are_refused() {
     let text = |member: &str| {
@@ -131,7 +130,7 @@ fn containers_fit_in_the_task() {
     );
 }
 
-// spec: 05-149, 05-150, 05-151
+// spec: 05-150
 #[test]
 fn placement_constraints_are_member_of() {
     let constraint = json!({"type": "memberOf", "expression": "attribute:ecs.os-type == linux"});

@@ -23,7 +23,7 @@ fn volumes_have_unique_names() {
     );
 }
 
-// spec: 02-036, 05-134, 05-135
+// spec: 02-036
 #[test]
 fn a_volume_without_configuration_is_an_empty_host_volume() {
     assert_eq!(answered(json!({})), json!({"name": "data", "host": {}}));
@@ -41,7 +41,7 @@ fn a_volume_is_of_one_kind() {
     assert!(beside.get("host").is_none());
 }
 
-// spec: 05-137, 05-138
+// spec: 05-138
 #[test]
 fn only_shared_docker_volumes_are_provisioned_automatically() {
     let docker = |configuration: Value| volume(json!({"dockerVolumeConfiguration": configuration}));
@@ -57,7 +57,7 @@ fn only_shared_docker_volumes_are_provisioned_automatically() {
     assert_eq!(default["volumes"][0]["dockerVolumeConfiguration"]["scope"], "task");
 }
 
-// spec: 05-143, 05-144, 05-145, 05-147, 05-148
+// spec: 05-145
 #[test]
 fn efs_authorization_needs_transit_encryption() {
     let efs = |change| json!({"efsVolumeConfiguration": with(json!({"fileSystemId": "fs-1"}), change)});
