@@ -84,6 +84,12 @@ pub trait Disk: Send + Sync + Debug {
     /// Whatever the file system answers.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes the empty directory `path`; a missing one is no error.
+    ///
+    /// # Errors
+    /// Whatever the file system answers, as when it is not empty.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// Makes the names in the directory `path` durable.
     ///
     /// # Errors
@@ -181,6 +187,13 @@ impl Disk for SystemDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
@@ -295,6 +308,10 @@ impl Disk for MemoryDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         locked(&self.files).remove(path);
+        Ok(())
+    }
+
+    fn remove_dir(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
 

@@ -76,6 +76,13 @@ impl Files {
         let names = files.disk.list(directory).map_err(|error| failed(directory, error))?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
         numbers.sort_unstable();
+        if numbers.is_empty() {
+            // The directory may be new: its name must outlive the power, and so must its parent's.
+            let parents = directory.ancestors().skip(1).take(2).filter(|path| !path.as_os_str().is_empty());
+            for parent in parents {
+                files.disk.sync_dir(parent).map_err(|error| failed(parent, error))?;
+            }
+        }
         let newest = numbers.last().copied();
         files.next_number.fetch_max(newest.map_or(0, |newest| newest + 1), Ordering::Relaxed);
         for number in numbers {

@@ -301,6 +301,12 @@ impl SegmentLog {
         self.inner.appended.subscribe()
     }
 
+    /// Whether appends are refused for good: it was closed, or has failed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        locked(&self.inner.queue).ended.is_some()
+    }
+
     /// The segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentSummary> {
@@ -441,7 +447,11 @@ impl Inner {
                 }
                 Job::Expire { retention, done } => answer(done, self.files.expire(retention)),
                 Job::DropOldest { done } => answer(done, self.files.drop_oldest()),
-                Job::Close { done } => answer(done, Ok(())),
+                Job::Close { done } => {
+                    // Followers look up and find it closed.
+                    self.appended.send_modify(|_| {});
+                    answer(done, Ok(()))
+                }
             };
             if let Err(error) = result {
                 jobs.into_iter().for_each(|job| job.refuse(&error));
@@ -480,8 +490,11 @@ fn answer(done: Done<()>, result: Result<(), SegmentError>) -> Result<(), Segmen
 }
 
 /// Runs `work` where it may wait for the disk; in place on a disk that never waits, so that a
-/// simulation stays deterministic. Fails when the work panicked.
-async fn off_the_workers<T: Send + 'static>(
+/// simulation stays deterministic.
+///
+/// # Errors
+/// When the work panicked.
+pub async fn off_the_workers<T: Send + 'static>(
     disk: &dyn Disk,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
