@@ -15,7 +15,7 @@ mod rtnl;
 mod subnet;
 
 pub use nat::{PublishedPort, Transport};
-pub use network::{Attachment, LinkCounters, Network, NetworkConfig, link_counters};
+pub use network::{Attachment, LinkCounters, Network, NetworkConfig, isolated_namespace, link_counters};
 pub use subnet::{Route, Subnet, choose_subnet, host_routes, overlapping_route};
 
 /// Why the network could not be changed.

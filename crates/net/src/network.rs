@@ -201,18 +201,8 @@ impl Network {
 
     async fn make(&self) -> NetResult<Attachment> {
         let address = self.take_address()?;
-        let (done, made) = tokio::sync::oneshot::channel();
         let (config, bridge_index) = (self.config.clone(), self.bridge_index);
-        let spawned = std::thread::Builder::new().name("netns".to_owned()).spawn(move || {
-            // The receiver only goes away with the whole process.
-            let _ = done.send(make_namespace(&config, bridge_index, address));
-        });
-        let attachment = match spawned {
-            Ok(_) => made.await.unwrap_or_else(|_| {
-                Err(NetError::kernel("making a network namespace", io::Error::other("the thread panicked")))
-            }),
-            Err(error) => Err(NetError::kernel("starting a thread", error)),
-        };
+        let attachment = on_thread(move || make_namespace(&config, bridge_index, address)).await;
         if attachment.is_err() {
             self.release(address);
         }
@@ -236,6 +226,31 @@ impl Network {
     fn locked(&self) -> MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A network namespace with nothing but loopback.
+///
+/// # Errors
+/// What the kernel refused.
+pub async fn isolated_namespace() -> NetResult<OwnedFd> {
+    on_thread(|| {
+        let netns = new_namespace()?;
+        Rtnl::open()?.apply(vec![rtnl::set_up(link_index("lo")?, "lo")])?;
+        Ok(netns)
+    })
+    .await
+}
+
+/// Runs `work` on a thread of its own, whose namespace it may change.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> NetResult<T> + Send + 'static) -> NetResult<T> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("netns".to_owned()).spawn(move || {
+        // The receiver only goes away with who asked.
+        let _ = done.send(work());
+    });
+    thread.map_err(|error| NetError::kernel("starting a thread", error))?;
+    let panicked = |_| NetError::kernel("making a network namespace", io::Error::other("the thread panicked"));
+    result.await.map_err(panicked)?
 }
 
 /// Counters of a link, seen from the container's end.
@@ -342,13 +357,17 @@ fn link_index(name: &str) -> NetResult<u32> {
     nix::net::if_::if_nametoindex(name).map_err(|error| NetError::kernel(format!("finding link {name}"), error))
 }
 
+/// Moves the calling thread to a new namespace.
+fn new_namespace() -> NetResult<OwnedFd> {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|error| NetError::kernel("making a network namespace", error))?;
+    let netns = File::open("/proc/thread-self/ns/net");
+    Ok(netns.map_err(|error| NetError::kernel("opening a network namespace", error))?.into())
+}
+
 /// Runs on a thread that ends afterwards, because it changes the thread's namespace.
 fn make_namespace(config: &NetworkConfig, bridge_index: u32, address: Ipv4Addr) -> NetResult<Attachment> {
     let host = Rtnl::open()?;
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|error| NetError::kernel("making a network namespace", error))?;
-    let netns: OwnedFd = File::open("/proc/thread-self/ns/net")
-        .map_err(|error| NetError::kernel("opening a network namespace", error))?
-        .into();
+    let netns = new_namespace()?;
     // No IPv6 but on loopback: the bridge has none.
     write_sysctl("net/ipv6/conf/default/disable_ipv6", "1");
     let (subnet, name) = (config.subnet, host_link(&config.root_id, config.subnet, address));

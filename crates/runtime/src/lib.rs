@@ -9,6 +9,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod docker;
+pub mod oci;
 pub mod sim;
 mod spec;
 
