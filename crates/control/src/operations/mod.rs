@@ -10,6 +10,8 @@ pub mod task_definitions;
 pub mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) mod testing_instances;
 
 use longshore_api::{ServiceError, ecs};
 use longshore_model::Scope;

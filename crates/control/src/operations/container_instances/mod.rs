@@ -6,6 +6,8 @@ mod describe;
 mod list;
 mod register;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use attributes::{delete_attributes, list_attributes, put_attributes};
 pub use deregister::deregister_container_instance;

@@ -111,7 +111,14 @@ fn named_instance(
     grant: Option<&GrantRecord>,
 ) -> Result<Option<Id>, ServiceError> {
     let bound = grant.and_then(|grant| grant.container_instance);
-    let Some(arn) = input.container_instance_arn.as_deref().filter(|arn| !arn.is_empty()) else { return Ok(bound) };
+    let Some(arn) = input.container_instance_arn.as_deref().filter(|arn| !arn.is_empty()) else {
+        // One that was deregistered stays so; its agent, told to forget it, begins anew.
+        let gone = |id: &Id| {
+            let known = cluster.instances.get(id);
+            known.is_some_and(|instance| instance.record.status == ContainerInstanceStatus::Inactive)
+        };
+        return Ok(bound.filter(|id| !gone(id)));
+    };
     let id = match scope.in_cluster("container-instance", arn) {
         InCluster::Bare(id) => id.parse::<Id>().ok(),
         InCluster::Qualified(of, id) if of == cluster.record.name => id.parse::<Id>().ok(),

@@ -9,6 +9,8 @@ mod run;
 mod start;
 mod stop;
 mod tagging;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use describe::describe_tasks;
