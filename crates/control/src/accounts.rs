@@ -97,7 +97,11 @@ impl Accounts {
     ///
     /// # Errors
     /// The store's.
-    pub async fn bootstrap(&self, account: &str, given: Option<(String, String)>) -> Result<Option<IssuedKey>, ServiceError> {
+    pub async fn bootstrap(
+        &self,
+        account: &str,
+        given: Option<(String, String)>,
+    ) -> Result<Option<IssuedKey>, ServiceError> {
         let (key, record) = self.issue(account, None, given);
         let now = self.now();
         let made = self
@@ -106,8 +110,12 @@ impl Accounts {
                 if !state.accounts.is_empty() {
                     return Ok(false);
                 }
-                let account =
-                    AccountRecord { id: account.to_owned(), name: "default".to_owned(), operator: true, created_at: now };
+                let account = AccountRecord {
+                    id: account.to_owned(),
+                    name: "default".to_owned(),
+                    operator: true,
+                    created_at: now,
+                };
                 changes.push(Change::PutAccount(Arc::new(account)));
                 changes.push(Change::PutAccessKey(Arc::new(record)));
                 Ok(true)
@@ -116,7 +124,12 @@ impl Accounts {
         Ok(made.then_some(key))
     }
 
-    fn issue(&self, account: &str, grant: Option<&str>, given: Option<(String, String)>) -> (IssuedKey, AccessKeyRecord) {
+    fn issue(
+        &self,
+        account: &str,
+        grant: Option<&str>,
+        given: Option<(String, String)>,
+    ) -> (IssuedKey, AccessKeyRecord) {
         let prefix = if grant.is_some() { "ASIA" } else { "AKIA" };
         let random = self.random();
         let (id, secret) = given.unwrap_or_else(|| {
@@ -143,7 +156,11 @@ impl Accounts {
     ///
     /// # Errors
     /// `ConflictException` for an id that is taken, `InvalidParameterException` for one that is not twelve digits.
-    pub async fn create_account(&self, id: Option<String>, name: &str) -> Result<(AccountRecord, IssuedKey), ServiceError> {
+    pub async fn create_account(
+        &self,
+        id: Option<String>,
+        name: &str,
+    ) -> Result<(AccountRecord, IssuedKey), ServiceError> {
         let id = id.unwrap_or_else(|| format!("{:012}", self.random().below(1_000_000_000_000)));
         if id.len() != 12 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
             let message = format!("The account id '{id}' is not valid: it must have 12 digits.");
@@ -176,7 +193,8 @@ impl Accounts {
             .write(|state, changes| {
                 require_account(state, account)?;
                 if root_keys(state, account).count() >= MAX_ROOT_KEYS {
-                    let message = format!("Account {account} has {MAX_ROOT_KEYS} access keys already: delete one first.");
+                    let message =
+                        format!("Account {account} has {MAX_ROOT_KEYS} access keys already: delete one first.");
                     return Err(ServiceError::client("LimitExceededException", message));
                 }
                 changes.push(Change::PutAccessKey(Arc::new(record)));
@@ -198,7 +216,8 @@ impl Accounts {
                     return Err(ServiceError::client("ResourceNotFoundException", message));
                 }
                 if root_keys(state, account).count() == 1 {
-                    let message = format!("{key} is the last access key of account {account}: create another one first.");
+                    let message =
+                        format!("{key} is the last access key of account {account}: create another one first.");
                     return Err(ServiceError::client("ConflictException", message));
                 }
                 changes.push(Change::DeleteAccessKey(key.to_owned()));
@@ -233,7 +252,8 @@ impl Accounts {
         let expires_at = record.expires_at;
         self.engine
             .write(|state, changes| {
-                let expired: Vec<_> = state.join_tokens.values().filter(|token| token.expires_at <= now).take(50).collect();
+                let expired: Vec<_> =
+                    state.join_tokens.values().filter(|token| token.expires_at <= now).take(50).collect();
                 if state.join_tokens.len() - expired.len() >= MAX_JOIN_TOKENS {
                     let message = format!("{MAX_JOIN_TOKENS} join tokens wait to be used already.");
                     return Err(ServiceError::client("LimitExceededException", message));
@@ -254,7 +274,11 @@ impl Accounts {
         let hash = sha256_hex(token);
         let (now, id) = (self.now(), self.random().hex32());
         let scope = self.engine.peek(|state| state.join_tokens.get(&hash).map(|token| token.scope.clone()));
-        let unknown = || denied("The join token is not valid: it is unknown, was used, or has expired. Make a new one with 'longshore token create'.");
+        let unknown = || {
+            denied(
+                "The join token is not valid: it is unknown, was used, or has expired. Make a new one with 'longshore token create'.",
+            )
+        };
         let scope = scope.ok_or_else(unknown)?;
         let (key, key_record) = self.issue(&scope.account, Some(&id), None);
         let grant = self

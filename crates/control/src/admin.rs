@@ -134,7 +134,10 @@ impl AdminService {
         }
         Err(ServiceError::client(
             "AccessDeniedException",
-            format!("{} may not {what}: only the root of the operator's account (the first one) may.", context.principal.arn()),
+            format!(
+                "{} may not {what}: only the root of the operator's account (the first one) may.",
+                context.principal.arn()
+            ),
         ))
     }
 
@@ -173,7 +176,8 @@ impl api::Longshore for AdminService {
         input: api::ListAccountsRequest,
     ) -> Result<api::ListAccountsResponse, ServiceError> {
         self.require_operator(context, "list accounts")?;
-        let page = PageRequest::parse("ListAccounts", input.max_results.map(i64::from), input.next_token.as_deref(), 100)?;
+        let page =
+            PageRequest::parse("ListAccounts", input.max_results.map(i64::from), input.next_token.as_deref(), 100)?;
         let (accounts, next_token) = self
             .engine
             .read(|state| {
@@ -200,11 +204,13 @@ impl api::Longshore for AdminService {
         input: api::ListAccessKeysRequest,
     ) -> Result<api::ListAccessKeysResponse, ServiceError> {
         let account = self.account(context, input.account_id)?;
-        let page = PageRequest::parse("ListAccessKeys", input.max_results.map(i64::from), input.next_token.as_deref(), 100)?;
+        let page =
+            PageRequest::parse("ListAccessKeys", input.max_results.map(i64::from), input.next_token.as_deref(), 100)?;
         let (keys, next_token) = self
             .engine
             .read(|state| {
-                let rest = root_keys(state, &account).filter(|key| page.after.as_ref().is_none_or(|after| key.id > *after));
+                let rest =
+                    root_keys(state, &account).filter(|key| page.after.as_ref().is_none_or(|after| key.id > *after));
                 page.take(rest.map(|key| (key.id.clone(), key_shape(key))))
             })
             .await;

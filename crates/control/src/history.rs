@@ -80,7 +80,9 @@ impl AuditSink for Audit {
     fn record(&self, record: AuditRecord) {
         let payload = match serde_json::to_vec(&record) {
             Ok(payload) => payload,
-            Err(error) => return tracing::error!(%error, request_id = record.request_id, "an audit record can't be written"),
+            Err(error) => {
+                return tracing::error!(%error, request_id = record.request_id, "an audit record can't be written");
+            }
         };
         let written = self.log.append(Record { key: 0, first: record.at, last: record.at, payload });
         let request_id = record.request_id;

@@ -32,7 +32,9 @@ pub enum KeyringError {
         source: std::io::Error,
     },
     /// The file is not a key ring.
-    #[error("the key ring {path} is damaged; restore it from a backup: without it this data directory's secrets are lost")]
+    #[error(
+        "the key ring {path} is damaged; restore it from a backup: without it this data directory's secrets are lost"
+    )]
     Damaged {
         /// The file.
         path: String,
@@ -182,11 +184,8 @@ mod tests {
 
     #[test]
     fn the_file_opens_what_it_sealed_before() {
-        let seams = Seams {
-            disk: Arc::new(MemoryDisk::default()),
-            random: Arc::new(SeededRandom::new(2)),
-            ..Seams::system()
-        };
+        let seams =
+            Seams { disk: Arc::new(MemoryDisk::default()), random: Arc::new(SeededRandom::new(2)), ..Seams::system() };
         let path = Path::new("/keyring");
         let sealed = Keyring::open(path, &seams).unwrap().seal("a", b"secret", &*seams.random);
         assert_eq!(&**Keyring::open(path, &seams).unwrap().unseal("a", &sealed).unwrap(), b"secret");

@@ -27,14 +27,20 @@ impl PageRequest {
     ) -> Result<Self, ServiceError> {
         let limit = match max_results {
             None => most,
-            Some(wanted) => usize::try_from(wanted).ok().filter(|wanted| (1..=most).contains(wanted)).ok_or_else(|| {
-                ecs::error::invalid_parameter_exception(format!("maxResults is {wanted}; it must be between 1 and {most}."))
-            })?,
+            Some(wanted) => {
+                usize::try_from(wanted).ok().filter(|wanted| (1..=most).contains(wanted)).ok_or_else(|| {
+                    ecs::error::invalid_parameter_exception(format!(
+                        "maxResults is {wanted}; it must be between 1 and {most}."
+                    ))
+                })?
+            }
         };
         let after = match next_token.filter(|token| !token.is_empty()) {
             None => None,
             Some(token) => Some(decode(list, token).ok_or_else(|| {
-                ecs::error::invalid_parameter_exception(format!("Invalid token: nextToken is none that {list} has given."))
+                ecs::error::invalid_parameter_exception(format!(
+                    "Invalid token: nextToken is none that {list} has given."
+                ))
             })?),
         };
         Ok(Self { list, after, limit })
