@@ -25,8 +25,8 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // What runs inside or beside containers comes first, before any thread is started.
     match arguments.get(1).and_then(|argument| argument.to_str()) {
-        Some("shim") => longshore_runtime::oci::shim_main(&arguments[2..]),
-        Some("init") => longshore_runtime::oci::init_main(&arguments[2..]),
+        Some("shim") => longshore_runtime::oci::shim_main(arguments.into_iter().skip(2)),
+        Some("init") => longshore_runtime::oci::init_main(arguments.into_iter().skip(2)),
         Some("demo-web") => return finish(OutputFormat::Table, block_on(1, demo::serve())),
         _ => {}
     }

@@ -12,7 +12,7 @@ use longshore_control::identity::StsService;
 use longshore_control::keyring::Keyring;
 use longshore_control::service::EcsService;
 use longshore_control::{bootstrap, history};
-use longshore_logs::LogsService;
+use longshore_logs::{LogOptions, LogStore, LogsService};
 use longshore_model::Scope;
 use longshore_seams::Seams;
 use longshore_store::Store;
@@ -35,7 +35,7 @@ const QUEUE_BYTES: usize = 1 << 30;
 pub struct ControlPlane {
     server: Server,
     store: Arc<dyn Store>,
-    logs: LogsService,
+    logs: LogStore,
     history: history::History,
     /// The working set.
     pub engine: Engine,
@@ -96,7 +96,8 @@ impl ControlPlane {
         if first_key.is_some() {
             bootstrap::default_cluster(&engine, &scope).await.map_err(|error| broken(&error))?;
         }
-        let logs = LogsService::open(&dir.server().join("logs"), store.clone(), seams.clone()).await.map_err(|error| broken(&error))?;
+        let logs = LogStore::open(&dir.server().join("logs"), store.clone(), LogOptions::default(), seams).await;
+        let logs = logs.map_err(|error| broken(&error))?;
         let history = history::History::open(&dir.server().join("history"), seams).map_err(|error| broken(&error))?;
         let ecs = EcsService::open(engine.clone(), history.clone());
         let (shutdown_sender, shutdown) = mpsc::channel(1);
@@ -114,7 +115,7 @@ impl ControlPlane {
         };
         let rooms = Rooms {
             upgrades: ecs.upgrades(),
-            services: vec![Arc::new(ecs), Arc::new(logs.clone()), Arc::new(StsService), Arc::new(admin)],
+            services: vec![Arc::new(ecs), Arc::new(LogsService::new(logs.clone())), Arc::new(StsService), Arc::new(admin)],
             credentials: Arc::new(accounts.clone()),
             authorizer: Arc::new(RootAuthorizer),
             audit: Arc::new(history.audit()),
@@ -146,7 +147,7 @@ impl ControlPlane {
 pub struct Serving {
     server: Server,
     store: Arc<dyn Store>,
-    logs: LogsService,
+    logs: LogStore,
     history: history::History,
 }
 
@@ -154,7 +155,9 @@ impl Serving {
     /// Serves until `stop` resolves, then closes everything cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         self.server.run(stop).await;
-        self.logs.close().await;
+        if let Err(error) = self.logs.close().await {
+            tracing::error!(%error, "the log store could not be closed cleanly");
+        }
         self.history.close().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store could not be closed cleanly; it is checked at the next start");

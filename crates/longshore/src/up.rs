@@ -88,9 +88,11 @@ async fn serve(
         drop(serving_done);
     }));
     if let Some(agent) = agent {
-        let (agent_stop, agent_done) = (stopped(stopping.clone()), done.clone());
+        let (agent_stop, agent_done) = (stopping.clone(), done.clone());
         seams.spawner.spawn("agent", Box::pin(async move {
-            agent.run(agent_stop).await;
+            if let Err(error) = agent.run(agent_stop).await {
+                tracing::error!(%error, "the agent has ended: no further tasks run on this machine until a restart");
+            }
             drop(agent_done);
         }));
     }
@@ -163,39 +165,26 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
     let network = HttpControlPlane::new(&url, "us-east-1", args.ca_file.clone(), seams)?;
     std::fs::write(&joined, format!("{url}\n"))?;
     let agent = Agent::new(config, runtime, Arc::new(network), seams.clone());
-    let mut connected = agent.connected();
-    let (stop, mut stopping) = watch::channel(false);
-    let (done, mut all_done) = mpsc::channel::<()>(1);
-    let stopped = async move {
-        let _ = stopping.wait_for(|stop| *stop).await.map(|_| ());
+    let mut registered = agent.registered();
+    let announce = async move {
+        let registered = registered.wait_for(Option::is_some).await.is_ok();
+        if registered {
+            say_connected(args, &url, format)?;
+        }
+        std::future::pending::<Result<(), Failure>>().await
     };
-    seams.spawner.spawn("agent", Box::pin(async move {
-        agent.run(stopped).await;
-        drop(done);
-    }));
+    let (stop, stopping) = watch::channel(false);
     let (_keep, mut no_requests) = mpsc::channel(1);
-    let mut end = std::pin::pin!(wait_for_end(&mut no_requests));
+    let end = async {
+        wait_for_end(&mut no_requests).await?;
+        stop.send_replace(true);
+        std::future::pending::<Result<(), Failure>>().await
+    };
     tokio::select! {
-        up = connected.wait_for(|connected| *connected) => {
-            if up.is_ok() {
-                say_connected(args, &url, format)?;
-            }
-        }
-        ended = &mut end => {
-            ended?;
-            stop.send_replace(true);
-            let _ = all_done.recv().await;
-            return Ok(());
-        }
-        _ = all_done.recv() => return Err(Failure::failed("the agent has ended: see the messages above")),
+        ended = agent.run(stopping) => ended.map_err(|error| Failure::failed(error.to_string())),
+        failed = announce => failed,
+        failed = end => failed,
     }
-    tokio::select! {
-        ended = &mut end => { ended?; }
-        _ = all_done.recv() => return Err(Failure::failed("the agent has ended: see the messages above")),
-    }
-    stop.send_replace(true);
-    let _ = all_done.recv().await;
-    Ok(())
 }
 
 fn say_connected(args: &AgentArgs, url: &str, format: OutputFormat) -> Result<(), Failure> {

@@ -28,7 +28,7 @@ pub async fn run(args: &RunArgs, format: OutputFormat, seams: &Seams) -> Result<
     };
     let request = ecs::RunTaskRequest {
         cluster: Some(args.cluster.clone()),
-        task_definition: Some(task_definition),
+        task_definition: Some(task_definition.clone()),
         count: Some(args.count),
         started_by: Some("longshore run".to_owned()),
         overrides,

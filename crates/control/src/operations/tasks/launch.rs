@@ -6,11 +6,14 @@ use longshore_model::records::{
     TaskTimes,
 };
 use longshore_model::{Id, task};
-use longshore_scheduler::{Constraint, Refusal, Request, Strategy};
+use longshore_scheduler::{Attribute, Constraint, Refusal, Request, Strategy};
 use longshore_seams::{Random, Timestamp};
 
 use super::placement::required_attributes;
 use crate::state::{ClusterState, InstanceState};
+
+/// Attribute of instances that run outside EC2, where tasks of launch type EXTERNAL go.
+const EXTERNAL: &str = "ecs.capability.external";
 
 const MAX_GROUP: usize = 255;
 const MAX_STARTED_BY: usize = 128;
@@ -67,9 +70,13 @@ impl<'a> Launch<'a> {
 
     /// What placement is asked.
     pub fn request(&self, constraints: Vec<Constraint>, strategies: Vec<Strategy>) -> Request {
+        let mut attributes = required_attributes(&self.definition.definition);
+        if self.launch_type == ecs::LaunchType::External {
+            attributes.push(Attribute { name: EXTERNAL.to_owned(), value: None });
+        }
         Request {
             demand: self.reservation.clone(),
-            attributes: required_attributes(&self.definition.definition),
+            attributes,
             constraints,
             strategies,
             group: self.group.clone(),

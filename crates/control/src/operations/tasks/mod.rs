@@ -17,7 +17,7 @@ pub use describe::describe_tasks;
 pub use list::list_tasks;
 pub use run::run_task;
 pub use start::start_task;
-pub use stop::stop_task;
+pub use stop::{stop_every_task, stop_task};
 
 use std::sync::Arc;
 

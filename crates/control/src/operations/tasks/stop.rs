@@ -1,8 +1,11 @@
 //! StopTask.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_api::{ServiceError, ecs};
+use longshore_model::Scope;
+use longshore_model::records::{TaskRecord, TaskStatus};
 use longshore_model::task::{self, StopCause};
 use longshore_wire::RequestContext;
 
@@ -11,7 +14,12 @@ use crate::changes::Change;
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::service::scope_of;
+use crate::state::{ClusterState, State};
 
+/// Between two looks at tasks that stop.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Tasks that one transaction stops, well below its limit.
+const STOP_CHUNK: usize = 50;
 /// Most characters of a reason that are kept.
 const MAX_REASON: usize = 1024;
 
@@ -45,4 +53,47 @@ pub async fn stop_task(
             Ok(ecs::StopTaskResponse { task: Some(view) })
         })
         .await
+}
+
+/// Wants every task of every account stopped; resolves once those whose agents are connected have.
+///
+/// # Errors
+/// The store's.
+pub async fn stop_every_task(engine: &Engine, reason: &str) -> Result<(), ServiceError> {
+    let now = engine.seams().clock.now();
+    loop {
+        let left = engine
+            .write(|state, changes| {
+                let wanted: Vec<(&Scope, &Arc<TaskRecord>)> = every_task(state)
+                    .filter(|(_, cluster, task)| cluster.index.wanted.contains(&task.id))
+                    .map(|(scope, _, task)| (scope, task))
+                    .take(STOP_CHUNK)
+                    .collect();
+                for (scope, found) in &wanted {
+                    if let Some(stopped) = task::stop(found, &StopCause::user(Some(reason)), now) {
+                        changes.push(Change::PutTask((*scope).clone(), Arc::new(stopped)));
+                    }
+                }
+                Ok::<_, ServiceError>(!changes.is_empty())
+            })
+            .await?;
+        if !left {
+            break;
+        }
+    }
+    while engine.peek(|state| every_task(state).any(|(_, cluster, task)| is_ending(cluster, task))) {
+        engine.seams().clock.sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+fn every_task(state: &State) -> impl Iterator<Item = (&Scope, &ClusterState, &Arc<TaskRecord>)> {
+    let clusters = state.scopes().flat_map(|(scope, records)| records.clusters.values().map(move |cluster| (scope, cluster)));
+    clusters.flat_map(|(scope, cluster)| cluster.tasks.values().map(move |task| (scope, cluster, task)))
+}
+
+/// Whether somebody is at work on stopping it.
+fn is_ending(cluster: &ClusterState, task: &TaskRecord) -> bool {
+    let instance = task.container_instance.and_then(|id| cluster.instances.get(&id));
+    task.last_status != TaskStatus::Stopped && instance.is_some_and(|instance| instance.agent_connected())
 }

@@ -436,3 +436,17 @@ async fn one_container_can_be_reported_alone() {
     assert_eq!(described["containers"][0]["runtimeId"], "abc");
     assert_eq!(described["lastStatus"], "PENDING");
 }
+
+// spec: 14-001
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_at_the_same_time_do_not_over_commit() {
+    let world = World::with_default_cluster().await;
+    let instance = world.instance(1000, 1000, &[]).await;
+    world.family("web", 100, 10, json!({})).await;
+    let calls = (0..50).map(|_| world.ok("RunTask", json!({"taskDefinition": "web"})));
+    let answers = futures_util::future::join_all(calls).await;
+    let placed: usize = answers.iter().map(|answer| answer["tasks"].as_array().unwrap().len()).sum();
+    let refused: usize = answers.iter().map(|answer| answer["failures"].as_array().unwrap().len()).sum();
+    assert_eq!((placed, refused), (10, 40));
+    assert_eq!(world.described(&instance).await["remainingResources"][0]["integerValue"], 0);
+}
