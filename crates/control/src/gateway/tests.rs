@@ -21,6 +21,7 @@ use super::address::Address;
 use super::{AcsPath, acs, tcs};
 use crate::operations::testing::World;
 use crate::operations::testing_instances::id_of;
+use crate::reconcilers::{TaskDeadlines, TaskDeadlinesLimits, run_once};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -251,6 +252,31 @@ async fn a_new_connection_is_told_again_what_has_not_begun_and_what_has_not_ende
     let told = tasks(&agent.payload().await);
     let told: Vec<(&str, &str)> = told.iter().map(|task| (task.arn.as_str(), task.desired_status.as_str())).collect();
     assert_eq!(told, [(arns[1].as_str().unwrap(), "STOPPED"), (arns[2].as_str().unwrap(), "RUNNING")]);
+}
+
+#[tokio::test]
+async fn a_stop_that_is_not_confirmed_is_told_again() {
+    let (world, instance) = world_with_instance().await;
+    let mut agent = Agent::connect(&world, &instance).await;
+    agent.manifest().await;
+    world.family("web", 64, 32, json!({})).await;
+    let task = world.run("web").await["taskArn"].clone();
+    agent.payload().await;
+    world.ok("StopTask", json!({"task": task})).await;
+    let payload = agent.payload().await;
+    agent.acknowledge(&payload.message_id).await;
+    let limits = TaskDeadlinesLimits::default();
+    let deadlines = TaskDeadlines::new(world.engine().clone(), world.service.gateway.clone(), limits);
+    world.clock.advance(limits.stopping + Duration::from_secs(1));
+    run_once(&deadlines).await.unwrap();
+    let again = loop {
+        match agent.hear().await {
+            FromServer::Payload(payload) => break tasks(&payload).remove(0),
+            FromServer::Heartbeat(_) => {}
+            other => panic!("expected a payload, found {other:?}"),
+        }
+    };
+    assert_eq!((again.arn.as_str(), again.desired_status.as_str()), (task.as_str().unwrap(), "STOPPED"));
 }
 
 #[tokio::test]

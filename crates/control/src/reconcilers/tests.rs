@@ -2,14 +2,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_model::records::{ContainerInstanceRecord, ContainerInstanceStatus};
 use longshore_seams::{MemoryDisk, Seams};
 use longshore_store::segments::{Order, Selection};
 use serde_json::{Value, json};
 
 use super::archiver::StoppedTask;
 use super::*;
+use crate::changes::Change;
 use crate::history::History;
 use crate::operations::testing::World;
+use crate::operations::testing_instances::id_of;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -77,6 +80,22 @@ async fn a_task_that_stays_pending_for_too_long_is_stopped() {
     let stopped = world.task(&task).await;
     assert_eq!((&stopped["desiredStatus"], &stopped["stopCode"]), (&json!("STOPPED"), &json!("TaskFailedToStart")));
     assert_eq!(stopped["stoppedReason"], "Task did not reach RUNNING within 10800 seconds");
+}
+
+#[tokio::test]
+async fn tasks_left_on_a_deregistered_instance_are_given_up() {
+    let (world, task) = world_with_task().await;
+    // As a crash in the middle of a deregistration leaves it.
+    let instance = id_of(&world.task(&task).await["containerInstanceArn"]);
+    let cluster = world.cluster_id("default");
+    let known = world.engine().peek(|state| {
+        (*state.scope(&world.scope()).clusters[&cluster].instances[&instance].record).clone()
+    });
+    let inactive = ContainerInstanceRecord { status: ContainerInstanceStatus::Inactive, ..known };
+    world.change(|changes| changes.push(Change::PutContainerInstance(world.scope(), Arc::new(inactive)))).await;
+    let limits = TaskDeadlinesLimits::default();
+    run_once(&TaskDeadlines::new(world.engine().clone(), world.service.gateway.clone(), limits)).await.unwrap();
+    assert_eq!(world.task(&task).await["lastStatus"], "STOPPED");
 }
 
 #[tokio::test]
