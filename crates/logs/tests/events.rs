@@ -20,7 +20,7 @@ async fn with_lines(count: i64) -> World {
     world
 }
 
-// spec: 07-022, 20-101
+// spec: 07-022
 #[tokio::test]
 async fn events_have_timestamp_message_and_ingestion_time_in_time_order() {
     let world = World::new().await;

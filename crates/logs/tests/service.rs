@@ -3,6 +3,7 @@
 mod world;
 
 use longshore_api::logs::{self, Logs};
+use longshore_logs::{Event, LogOptions, LogStore, Scope, StreamQuery};
 use longshore_seams::Disk;
 use world::{GROUP, HOUR, NOW, STREAM, World, code, event};
 
@@ -75,7 +76,7 @@ async fn deleting_a_group_leaves_none_of_its_files() {
     assert!(world.files().is_empty());
 }
 
-// spec: 07-010, 01-001
+// spec: 07-010
 #[tokio::test]
 async fn regions_and_accounts_are_separate() {
     let world = World::new().await;
@@ -88,7 +89,6 @@ async fn regions_and_accounts_are_separate() {
     }
 }
 
-// spec: 07-006
 #[tokio::test]
 async fn an_unknown_group_or_stream_is_not_found() {
     let world = World::new().await;
@@ -356,4 +356,26 @@ async fn a_group_can_be_named_by_its_arn() {
     for wrong in [by(Some(GROUP), Some(GROUP)), by(None, None), by(None, Some("arn:aws:logs:x:1:log-group:g"))] {
         assert_eq!(code(world.service.get_log_events(&world.context, wrong).await), "InvalidParameterException");
     }
+}
+
+#[tokio::test]
+async fn it_works_on_a_real_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let logs = directory.path().join("server/logs");
+    let records = std::sync::Arc::new(longshore_store::memory::Memory::default());
+    let seams = longshore_seams::Seams::system();
+    let open = || LogStore::open(&logs, records.clone(), LogOptions::default(), &seams);
+    let scope = Scope { account: "123456789012".into(), region: "us-east-1".into() };
+    let store = open().await.unwrap();
+    store.create_group(&scope, GROUP, Default::default()).await.unwrap();
+    store.create_stream(&scope, GROUP, STREAM).await.unwrap();
+    let event = Event { timestamp: seams.clock.now(), message: "x".into() };
+    store.put(&scope, GROUP, STREAM, std::slice::from_ref(&event)).await.unwrap();
+    store.close().await.unwrap();
+    let store = open().await.unwrap();
+    let (streams, _) = store.streams(&scope, GROUP, &StreamQuery { limit: 1, ..Default::default() }).await.unwrap();
+    assert_eq!(streams[0].record.activity.unwrap().last_event, event.timestamp);
+    assert!(store.stored_bytes(&scope, GROUP).await.unwrap() > 0);
+    store.delete_group(&scope, GROUP).await.unwrap();
+    assert_eq!(logs.read_dir().unwrap().count(), 0);
 }

@@ -340,10 +340,11 @@ impl SegmentLog {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<(Position, Record)>, SegmentError>> {
         let inner = self.inner.clone();
-        let disk = inner.seams.disk.clone();
         Box::pin(async move {
-            let page = off_the_workers(&*disk, move || inner.files.page(&selection, order, after, limit)).await;
-            page.unwrap_or_else(|reason| Err(failed(Path::new("history"), reason)))
+            let reader = inner.clone();
+            let read = move || reader.files.page(&selection, order, after, limit);
+            let page = off_the_workers(&*inner.seams.disk, read).await;
+            page.unwrap_or_else(|reason| Err(failed(&inner.files.directory, reason)))
         })
     }
 
