@@ -33,6 +33,9 @@ impl Rtnl {
         let open = || -> io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
+            // Errors then come with the kernel's own words, and without a copy of the request.
+            socket.set_ext_ack(true)?;
+            socket.set_cap_ack(true)?;
             socket.connect(&SocketAddr::new(0, 0))?;
             Ok(socket)
         };
@@ -67,18 +70,38 @@ impl Rtnl {
             while rest.len() >= 16 {
                 let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) else { break };
                 let length = usize::try_from(message.header.length).unwrap_or(rest.len());
+                let words = kernel_words(rest.get(..length).unwrap_or(rest));
                 rest = rest.get(length.next_multiple_of(4).max(16)..).unwrap_or(&[]);
                 let NetlinkPayload::Error(error) = message.payload else { continue };
                 answered += 1;
                 if error.code.is_some() && refused.is_none() {
                     let index = usize::try_from(message.header.sequence_number).unwrap_or(usize::MAX);
-                    let doing = doing.get(index).cloned().unwrap_or_default();
+                    let mut doing = doing.get(index).cloned().unwrap_or_default();
+                    if let Some(words) = words {
+                        doing = format!("{doing}: {words}");
+                    }
                     refused = Some(NetError::kernel(doing, error.to_io()));
                 }
             }
         }
         refused.map_or(Ok(()), Err)
     }
+}
+
+/// The text of an extended acknowledgement.
+fn kernel_words(message: &[u8]) -> Option<String> {
+    const MESSAGE: u16 = 1;
+    // After the header, the error code and the header of the request.
+    let mut rest = message.get(16 + 4 + 16..)?;
+    while rest.len() >= 4 {
+        let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
+        let value = rest.get(4..length)?;
+        if u16::from_ne_bytes([rest[2], rest[3]]) == MESSAGE {
+            return Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 /// Makes a bridge, up.

@@ -80,6 +80,15 @@ impl Hierarchies {
         roots.into_iter().map(|root| below(root, cgroup)).collect()
     }
 
+    /// The directories of `cgroup` in the hierarchies of version 1 that have limits, with their usual names.
+    pub(crate) fn v1_directories(&self, cgroup: &str) -> BTreeMap<String, PathBuf> {
+        let limiting = self.v1.iter().filter(|(controller, _)| !controller.starts_with("name="));
+        let named = limiting.filter_map(|(_, root)| {
+            Some((root.file_name()?.to_string_lossy().into_owned(), below(root, cgroup)))
+        });
+        named.collect()
+    }
+
     fn v1_file(&self, controller: &str, cgroup: &str, file: &str) -> Option<PathBuf> {
         Some(below(self.v1.get(controller)?, cgroup).join(file))
     }

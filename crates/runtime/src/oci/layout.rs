@@ -208,9 +208,14 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
 
 /// Removes a directory with everything in it; a missing one is no error.
 pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    let mut attempts = 0;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Somebody who does not know yet that it goes has written into it.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && attempts < 5 => attempts += 1,
+            other => return other,
+        }
     }
 }
 

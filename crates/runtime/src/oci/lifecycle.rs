@@ -19,7 +19,7 @@ use super::record::{ContainerRecord, ExitRecord, NetworkRecord, published};
 use super::shim::ShimArguments;
 use super::shim::config;
 use super::shim::start::{cgroup_of, task_key};
-use super::{Inner, ROOT_LABEL, failed, locked, root_cgroup};
+use super::{Inner, failed, locked, root_cgroup};
 use crate::{
     ContainerEventKind, ContainerSpec, ContainerState, LogTarget, NetworkMode, PortBinding, RuntimeError, RuntimeResult,
 };
@@ -44,7 +44,7 @@ pub(super) struct Container {
 }
 
 impl Container {
-    fn new(record: ContainerRecord) -> Arc<Self> {
+    pub(super) fn new(record: ContainerRecord) -> Arc<Self> {
         Arc::new(Self { record, changing: tokio::sync::Mutex::new(()), ended: watch::channel(0).0 })
     }
 }
@@ -97,13 +97,17 @@ impl Inner {
 
     pub(super) async fn create(&self, spec: &ContainerSpec) -> RuntimeResult<String> {
         let mut spec = spec.clone();
-        spec.labels.insert(ROOT_LABEL.to_owned(), self.root_id.clone());
         if let Some(existing) = self.named(&spec)? {
             return Ok(existing);
         }
-        if let LogTarget::Driver(name, _) = &spec.log {
-            return Err(RuntimeError::Unsupported { runtime: "oci", feature: format!("log driver {name:?}") });
-        }
+        spec.log = match spec.log {
+            LogTarget::Driver(name, _) if matches!(name.as_str(), "json-file" | "local") => LogTarget::Capture,
+            LogTarget::Driver(name, _) if name == "none" => LogTarget::None,
+            LogTarget::Driver(name, _) => {
+                return Err(RuntimeError::Unsupported { runtime: "oci", feature: format!("log driver {name:?}") });
+            }
+            other => other,
+        };
         if let Some(port) = spec.ports.iter().find(|port| matches!(port.host_ip, Some(IpAddr::V6(_)))) {
             let feature = format!("publishing port {} on an IPv6 address", port.container_port);
             return Err(RuntimeError::Unsupported { runtime: "oci", feature });
@@ -131,8 +135,8 @@ impl Inner {
 
     /// The container of the same name, when it is the one that is asked for.
     fn named(&self, spec: &ContainerSpec) -> RuntimeResult<Option<String>> {
-        let containers = locked(&self.containers);
-        let Some(existing) = containers.values().find(|container| container.record.spec.name == spec.name) else {
+        let containers = self.all_containers()?;
+        let Some(existing) = containers.iter().find(|container| container.record.spec.name == spec.name) else {
             return Ok(None);
         };
         let (name, id) = (&spec.name, &existing.record.id);
@@ -289,9 +293,7 @@ impl Inner {
                 }
             }
         }
-        if let Some(network) = self.network.get() {
-            network.release(address);
-        }
+        self.network().await?.release(address);
         Err(refused.unwrap_or_else(|| RuntimeError::Start("no free host port was found".to_owned())))
     }
 
@@ -341,6 +343,27 @@ impl Inner {
         Ok(shim)
     }
 
+    /// Connects, from now on, to every shim that another process starts: two may work on one root, one of them looking.
+    pub(super) fn find_shims(self: &Arc<Self>) -> RuntimeResult<()> {
+        let mut written = self.watcher.watch(&self.layout.shims()).map_err(failed("watching for shims"))?;
+        let inner = Arc::downgrade(self);
+        let find = async move {
+            while written.changed().await.is_ok() {
+                let Some(inner) = inner.upgrade() else { return };
+                let Ok(entries) = fs::read_dir(inner.layout.shims()) else { continue };
+                for entry in entries.flatten() {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    let Some(task) = name.strip_suffix(".sock") else { continue };
+                    if let Err(error) = inner.existing_shim(task).await {
+                        tracing::debug!(%error, task, "a new shim does not answer");
+                    }
+                }
+            }
+        };
+        self.seams.spawner.spawn("shim finder", Box::pin(find));
+        Ok(())
+    }
+
     fn listener(self: &Arc<Self>, task: &str) -> Listener {
         let (inner, task) = (Arc::downgrade(self), task.to_owned());
         Box::new(move |event| {
@@ -375,10 +398,16 @@ impl Inner {
     /// A shim has ended: because its last container was removed, or because it was killed.
     async fn shim_gone(self: Arc<Self>, task: String) {
         let of_task = |container: &&Arc<Container>| task_key(&container.record.spec.task_id) == task;
-        let containers: Vec<Arc<Container>> = locked(&self.containers).values().filter(of_task).cloned().collect();
-        for container in containers {
-            let buried = match self.known(&container) {
-                Ok(known) if known.is_running() => self.bury(&container, "the container's shim was killed").await,
+        let containers = match self.all_containers() {
+            Ok(containers) => containers,
+            Err(error) => {
+                tracing::warn!(%error, task, "could not look for containers without a shim");
+                return;
+            }
+        };
+        for container in containers.iter().filter(of_task) {
+            let buried = match self.known(container) {
+                Ok(known) if known.is_running() => self.bury(container, "the container's shim was killed").await,
                 Ok(_) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -521,7 +550,7 @@ impl Inner {
     }
 
     pub(super) async fn cleanup(self: &Arc<Self>) -> RuntimeResult<()> {
-        let ids: Vec<String> = locked(&self.containers).keys().cloned().collect();
+        let ids: Vec<String> = self.all_containers()?.iter().map(|container| container.record.id.clone()).collect();
         let mut first_error = None;
         for id in ids {
             if let Err(error) = self.remove(&id).await {
@@ -529,7 +558,8 @@ impl Inner {
                 first_error.get_or_insert(error);
             }
         }
-        match self.network.get() {
+        // Made anew by the next container that needs it.
+        match self.network.lock().await.take() {
             Some(network) => network.cleanup().await?,
             None => longshore_net::Network::remove_leftovers(&self.root_id).await?,
         }
@@ -550,6 +580,8 @@ impl Inner {
             Ok(())
         };
         shims().map_err(failed("removing what is left of shims"))?;
+        let volumes = self.layout.volumes();
+        remove_dir(&volumes).and_then(|()| create_dir(&volumes)).map_err(failed("removing volumes"))?;
         remove_file(&self.layout.network()).map_err(failed("removing the record of the network"))?;
         first_error.map_or(Ok(()), Err)
     }

@@ -32,7 +32,7 @@ use futures_util::stream::{self, BoxStream};
 use longshore_net::{Network, NetworkConfig, PublishedPort, Subnet, choose_subnet, host_routes, link_counters};
 use longshore_seams::{BoxFuture, Seams};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OnceCell, broadcast};
+use tokio::sync::broadcast;
 
 use crate::{
     ContainerEvent, ContainerEventKind, ContainerRuntime, ContainerSpec, ContainerState, ContainerStats, ImageInfo,
@@ -50,9 +50,6 @@ use record::{ContainerRecord, Known, NetworkRecord};
 pub use image::{ImageConfig, ImageFile, ImageFileKind};
 pub use init::init_main;
 pub use shim::shim_main;
-
-/// The label that says which data directory a container belongs to.
-pub const ROOT_LABEL: &str = "dev.longshore.root";
 
 /// Events that a slow listener may be behind before it has to look at everything again.
 const EVENT_BACKLOG: usize = 1024;
@@ -92,7 +89,7 @@ struct Inner {
     hierarchies: Hierarchies,
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
     shims: tokio::sync::Mutex<BTreeMap<String, Arc<ShimClient>>>,
-    network: OnceCell<Arc<Network>>,
+    network: tokio::sync::Mutex<Option<Arc<Network>>>,
     /// What ran when the root was opened: the network must keep it.
     adopted: Mutex<(BTreeSet<Ipv4Addr>, Vec<PublishedPort>)>,
     events: broadcast::Sender<ContainerEvent>,
@@ -122,7 +119,8 @@ fn failed(doing: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Runti
 impl From<ImageError> for RuntimeError {
     fn from(error: ImageError) -> Self {
         match error {
-            ImageError::BadReference { .. } | ImageError::BadArchive(_) => Self::Pull(error.to_string()),
+            ImageError::BadReference { reference, .. } => Self::NoSuchImage(reference),
+            ImageError::BadArchive(_) => Self::Import(error.to_string()),
             ImageError::Io { .. } => Self::Unavailable(error.to_string()),
         }
     }
@@ -165,7 +163,7 @@ impl OciRuntime {
             hierarchies,
             containers: Mutex::default(),
             shims: tokio::sync::Mutex::default(),
-            network: OnceCell::new(),
+            network: tokio::sync::Mutex::default(),
             adopted: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             watcher,
@@ -173,6 +171,7 @@ impl OciRuntime {
         };
         let runtime = Self { inner: Arc::new(inner) };
         runtime.inner.adopt().await?;
+        runtime.inner.find_shims()?;
         let images = runtime.inner.images.clone();
         let sweep = tokio::task::spawn_blocking(move || {
             if let Err(error) = images.sweep() {
@@ -203,7 +202,7 @@ impl OciRuntime {
         config: ImageConfig,
     ) -> RuntimeResult<ImageInfo> {
         let (images, name) = (self.inner.images.clone(), name.to_owned());
-        blocking(move || images.build(&name, &files, &config)).await
+        blocking(move || images.build(&name, &files, &config).map_err(not_imported)).await
     }
 
     /// Runs `command` in a running container, with its user and confinement; answers the exit code and the end of what
@@ -227,7 +226,7 @@ pub fn build_image(
     config: &ImageConfig,
     seams: &Seams,
 ) -> RuntimeResult<ImageInfo> {
-    Ok(store_at(root, seams)?.build(name, files, config)?)
+    store_at(root, seams)?.build(name, files, config).map_err(not_imported)
 }
 
 /// Imports an archive into the runtime root at `root`, also while another process runs containers from it.
@@ -241,7 +240,12 @@ pub fn import_image(
     seams: &Seams,
     progress: &dyn Fn(PullProgress),
 ) -> RuntimeResult<Vec<ImageInfo>> {
-    Ok(store_at(root, seams)?.import(archive, name, progress)?)
+    store_at(root, seams)?.import(archive, name, progress).map_err(not_imported)
+}
+
+/// Whatever goes wrong while an image is brought in.
+fn not_imported(error: ImageError) -> RuntimeError {
+    RuntimeError::Import(error.to_string())
 }
 
 fn store_at(root: &Path, seams: &Seams) -> RuntimeResult<ImageStore> {
@@ -263,8 +267,40 @@ where
 }
 
 impl Inner {
+    /// The container `id`. Another process may have made or removed it: what counts is its record on disk.
     fn container(&self, id: &str) -> RuntimeResult<Arc<Container>> {
-        locked(&self.containers).get(id).cloned().ok_or_else(|| RuntimeError::NoSuchContainer(id.to_owned()))
+        let missing = || RuntimeError::NoSuchContainer(id.to_owned());
+        if id.contains('/') {
+            return Err(missing());
+        }
+        let path = self.layout.container(id).record();
+        let mut containers = locked(&self.containers);
+        if !path.exists() {
+            containers.remove(id);
+            return Err(missing());
+        }
+        if let Some(known) = containers.get(id) {
+            return Ok(Arc::clone(known));
+        }
+        let record = read_record(&path).map_err(failed("reading a container's record"))?.ok_or_else(missing)?;
+        let container = Container::new(record);
+        containers.insert(id.to_owned(), Arc::clone(&container));
+        Ok(container)
+    }
+
+    /// All containers of this root.
+    fn all_containers(&self) -> RuntimeResult<Vec<Arc<Container>>> {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(self.layout.containers()).map_err(failed("listing containers"))? {
+            let id = entry.map_err(failed("listing containers"))?.file_name();
+            match self.container(&id.to_string_lossy()) {
+                Ok(container) => all.push(container),
+                // Being made or removed.
+                Err(RuntimeError::NoSuchContainer(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     fn emit(&self, id: &str, kind: ContainerEventKind) {
@@ -273,27 +309,28 @@ impl Inner {
     }
 
     /// The network, made when first needed.
-    async fn network(&self) -> RuntimeResult<&Arc<Network>> {
-        self.network
-            .get_or_try_init(|| async {
-                let bridge = NetworkConfig::bridge_of(&self.root_id);
-                let recorded: Option<SubnetRecord> =
-                    read_record(&self.layout.network()).map_err(failed("reading the record of the network"))?;
-                let routes = host_routes()?;
-                let (leases, ports) = locked(&self.adopted).clone();
-                let free = |subnet: &Subnet| longshore_net::overlapping_route(*subnet, &routes, &bridge).is_none();
-                let recorded = recorded.map(|record| record.subnet).filter(|subnet| !leases.is_empty() || free(subnet));
-                let subnet = match self.options.subnet.or(recorded) {
-                    Some(subnet) => subnet,
-                    None => choose_subnet(&self.root_id, &routes, &bridge)?,
-                };
-                write_record(&self.layout.network(), &SubnetRecord { subnet })
-                    .map_err(failed("writing the record of the network"))?;
-                let spares = self.options.spare_namespaces;
-                let config = NetworkConfig { root_id: self.root_id.clone(), subnet, spares };
-                Ok(Network::open(config, &leases, &ports, self.seams.clone()).await?)
-            })
-            .await
+    async fn network(&self) -> RuntimeResult<Arc<Network>> {
+        let mut network = self.network.lock().await;
+        if let Some(network) = &*network {
+            return Ok(Arc::clone(network));
+        }
+        let bridge = NetworkConfig::bridge_of(&self.root_id);
+        let recorded: Option<SubnetRecord> =
+            read_record(&self.layout.network()).map_err(failed("reading the record of the network"))?;
+        let routes = host_routes()?;
+        let (leases, ports) = std::mem::take(&mut *locked(&self.adopted));
+        let free = |subnet: &Subnet| longshore_net::overlapping_route(*subnet, &routes, &bridge).is_none();
+        let recorded = recorded.map(|record| record.subnet).filter(|subnet| !leases.is_empty() || free(subnet));
+        let subnet = match self.options.subnet.or(recorded) {
+            Some(subnet) => subnet,
+            None => choose_subnet(&self.root_id, &routes, &bridge)?,
+        };
+        write_record(&self.layout.network(), &SubnetRecord { subnet })
+            .map_err(failed("writing the record of the network"))?;
+        let spares = self.options.spare_namespaces;
+        let config = NetworkConfig { root_id: self.root_id.clone(), subnet, spares };
+        let opened = Network::open(config, &leases, &ports, self.seams.clone()).await?;
+        Ok(Arc::clone(network.insert(opened)))
     }
 
     async fn logs(
@@ -350,8 +387,8 @@ impl Inner {
     fn list(&self, labels: &BTreeMap<String, String>) -> RuntimeResult<Vec<ContainerState>> {
         let fits =
             |record: &ContainerRecord| labels.iter().all(|(name, value)| record.spec.labels.get(name) == Some(value));
-        let containers: Vec<Arc<Container>> =
-            locked(&self.containers).values().filter(|container| fits(&container.record)).cloned().collect();
+        let mut containers = self.all_containers()?;
+        containers.retain(|container| fits(&container.record));
         let mut states = containers.iter().map(|container| self.state(container)).collect::<RuntimeResult<Vec<_>>>()?;
         states.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(states)
@@ -364,8 +401,8 @@ impl Inner {
                 "{name:?} is no volume name: letters, digits, '_', '.' and '-', beginning with a letter or digit"
             )));
         }
-        if !matches!(volume.driver.as_str(), "" | "local") || !volume.driver_opts.is_empty() {
-            let feature = format!("volume driver {:?} with options {:?}", volume.driver, volume.driver_opts);
+        if !matches!(volume.driver.as_str(), "" | "local") {
+            let feature = format!("volume driver {:?}", volume.driver);
             return Err(RuntimeError::Unsupported { runtime: "oci", feature });
         }
         let data = shim::rootfs::volume_data(&self.layout, &volume.name);
@@ -385,7 +422,7 @@ impl Inner {
             let source = crate::MountSource::Volume(name.to_owned());
             container.record.spec.mounts.iter().any(|mount| mount.source == source)
         };
-        if let Some(user) = locked(&self.containers).values().find(|container| uses(container)) {
+        if let Some(user) = self.all_containers()?.iter().find(|container| uses(container)) {
             let user = &user.record.spec.name;
             return Err(RuntimeError::Unavailable(format!(
                 "volume {name} is in use by container {user}: remove it first"
@@ -439,7 +476,7 @@ impl ContainerRuntime for OciRuntime {
             name: "oci",
             version: env!("CARGO_PKG_VERSION").to_owned(),
             docker_api_versions: (17..=41).map(|minor| format!("1.{minor}")).collect(),
-            log_drivers: ["awslogs", "none"].map(str::to_owned).to_vec(),
+            log_drivers: ["json-file", "awslogs", "none"].map(str::to_owned).to_vec(),
         };
         Box::pin(std::future::ready(Ok(info)))
     }
@@ -477,13 +514,18 @@ impl ContainerRuntime for OciRuntime {
                     // Nobody waits for the import any more; it goes on to its end.
                     let _ = send.send(step);
                 };
-                images.import(&archive, name.as_deref(), &tell)
+                images.import(&archive, name.as_deref(), &tell).map_err(not_imported)
             };
             let mut import = std::pin::pin!(blocking(work));
             loop {
                 tokio::select! {
                     Some(step) = steps.recv() => progress(step),
-                    result = &mut import => return result,
+                    result = &mut import => {
+                        while let Ok(step) = steps.try_recv() {
+                            progress(step);
+                        }
+                        return result;
+                    }
                 }
             }
         })

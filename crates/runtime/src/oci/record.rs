@@ -131,8 +131,8 @@ impl Known {
             started_at: start.map(|start| start.started_at),
             finished_at: exit.map(|exit| exit.finished_at),
             health: self.health.map(|health| (health.status.into(), health.at)).or_else(first_health),
-            ports: start.map(|start| start.ports.clone()).unwrap_or_default(),
-            ip: start.and_then(|start| start.address).map(std::net::IpAddr::V4),
+            ports: start.filter(|_| running).map(|start| start.ports.clone()).unwrap_or_default(),
+            ip: start.filter(|_| running).and_then(|start| start.address).map(std::net::IpAddr::V4),
             image_id: record.image_id.clone(),
         }
     }

@@ -1,4 +1,5 @@
 //! The embedded runtime with real containers. Needs root and busybox; says so and passes without them.
 
+mod latency;
 mod life;
 mod world;

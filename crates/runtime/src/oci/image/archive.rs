@@ -222,13 +222,27 @@ impl Import<'_> {
         let mut size_bytes = 0;
         for ((path, digest), (diff_id, chain_id)) in layers.iter().zip(rootfs.diff_ids.iter().zip(&chain)) {
             size_bytes += match self.store.layer_size(chain_id)? {
-                Some(size) => size,
+                Some(size) => {
+                    self.verify(path, digest.as_deref())?;
+                    size
+                }
                 None => self.layer(path, digest.as_deref(), diff_id, chain_id)?,
             };
             let action = "imported".to_owned();
             (self.progress)(PullProgress { layer: diff_id.clone(), action, done_bytes: size_bytes, total_bytes: 0 });
         }
         Ok(Image { id, config: config.unwrap_or_default(), layers: chain, size_bytes })
+    }
+
+    /// Checks a layer that is there already: a damaged archive is refused whatever was imported before.
+    fn verify(&self, path: &str, digest: Option<&str>) -> ImageResult<()> {
+        let Some(digest) = digest else { return Ok(()) };
+        let raw = self.source.open(path).map_err(ImageError::io(format!("{}: reading {path}", self.shown)))?;
+        let actual = Hashing::new(raw).finish().map_err(ImageError::io(format!("{}: reading {path}", self.shown)))?;
+        if digest == format!("sha256:{actual}") {
+            return Ok(());
+        }
+        Err(self.bad(format!("{path} has the digest sha256:{actual}")))
     }
 
     fn layer(&self, path: &str, digest: Option<&str>, diff_id: &str, chain_id: &str) -> ImageResult<u64> {

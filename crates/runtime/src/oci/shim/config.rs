@@ -17,6 +17,8 @@ use crate::{Device, MountSource, NetworkMode, Resources};
 pub(super) const INIT_PATH: &str = "/sbin/longshore-init";
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Less than this is raised, because no container could start under it.
+const MIN_MEMORY_BYTES: u64 = 6 << 20;
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 
 /// What is known only on the machine, once the root file system is there.
@@ -127,7 +129,11 @@ pub(super) fn build(record: &ContainerRecord, on: &Circumstances<'_>) -> Result<
     });
     if !spec.privileged {
         linux["maskedPaths"] = json!(MASKED_PATHS);
-        linux["readonlyPaths"] = json!(READ_ONLY_PATHS);
+        let mut read_only = READ_ONLY_PATHS.to_vec();
+        if !on.hierarchies.is_v2() {
+            read_only.push("/sys/fs/cgroup");
+        }
+        linux["readonlyPaths"] = json!(read_only);
         if !security.unconfined {
             linux["seccomp"] = seccomp::profile(&capabilities);
         }
@@ -286,10 +292,13 @@ fn resources(record: &ContainerRecord, hierarchies: &Hierarchies) -> Result<Valu
     }
     let mut memory = json!({});
     if wanted.memory_bytes > 0 {
-        memory["limit"] = json!(wanted.memory_bytes);
+        let limit = wanted.memory_bytes.max(MIN_MEMORY_BYTES);
+        memory["limit"] = json!(limit);
         if hierarchies.has_swap_limit() {
-            let twice = i64::try_from(wanted.memory_bytes.saturating_mul(2)).unwrap_or(i64::MAX);
-            memory["swap"] = json!(if wanted.memory_swap_bytes == 0 { twice } else { wanted.memory_swap_bytes });
+            let twice = i64::try_from(limit.saturating_mul(2)).unwrap_or(i64::MAX);
+            let wanted = wanted.memory_swap_bytes;
+            let together = if wanted < 0 { wanted } else { wanted.max(i64::try_from(limit).unwrap_or(i64::MAX)) };
+            memory["swap"] = json!(if wanted == 0 { twice } else { together });
         }
     }
     if wanted.memory_reservation_bytes > 0 {
@@ -413,8 +422,17 @@ fn mounts(record: &ContainerRecord, on: &Circumstances<'_>) -> Result<Vec<Value>
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", sys]),
     ];
+    if on.hierarchies.is_v2() {
+        mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", sys]));
+    } else {
+        // libcontainer's own mounts of version 1 would be writable.
+        mounts.push(mount("/sys/fs/cgroup", "tmpfs", "tmpfs", &["nosuid", "noexec", "nodev", "mode=755"]));
+        for (name, directory) in on.hierarchies.v1_directories(&on.cgroup) {
+            let (target, source) = (format!("/sys/fs/cgroup/{name}"), directory.display().to_string());
+            mounts.push(mount(&target, "bind", &source, &["bind", "nosuid", "noexec", "nodev", sys]));
+        }
+    }
     if spec.ipc_mode.as_deref() == Some("host") {
         mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
     } else {

@@ -21,7 +21,7 @@ mod user;
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -108,6 +108,8 @@ fn run(arguments: ShimArguments) -> io::Result<()> {
     let short = format!("{}/{}.sock", super::short_path(&directory), arguments.task);
     let listener = UnixListener::bind(short)?;
     listener.set_nonblocking(true)?;
+    // Told to those who watch the directory, now that the socket can be connected to.
+    writeln!(&lock, "{}", std::process::id())?;
     let result = serve::Shim::new(arguments, layout, listener, children, first)?.serve();
     fs::remove_file(socket)?;
     drop(lock);

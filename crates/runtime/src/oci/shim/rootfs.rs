@@ -18,7 +18,7 @@ use super::config::BindMount;
 use super::user::Rootfs;
 use crate::oci::layout::{ContainerDir, Layout, create_dir, read_record};
 use crate::oci::record::ContainerRecord;
-use crate::{MountSource, NetworkMode};
+use crate::{MountSource, NetworkMode, VolumeSpec};
 
 /// Mounts the layers with a writable directory of the container's own above them.
 pub(super) fn mount_overlay(layout: &Layout, dir: &ContainerDir, layers: &[String]) -> io::Result<()> {
@@ -124,6 +124,7 @@ pub(super) fn overmounts(layout: &Layout, record: &ContainerRecord, rootfs: &Roo
             MountSource::Volume(name) => {
                 let data = volume_data(layout, &name);
                 create_volume_dir(&data).map_err(|error| format!("making volume {name}: {error}"))?;
+                mount_volume(layout, &name, &data).map_err(|error| format!("mounting volume {name}: {error}"))?;
                 fill(&data, rootfs, &target)
                     .map_err(|error| format!("filling volume {name} from {target}: {error}"))?;
                 overmounts.binds.push(BindMount { source: data.display().to_string(), target, read_only });
@@ -168,6 +169,36 @@ pub(crate) fn create_volume_dir(data: &Path) -> io::Result<()> {
     }
     create_dir(data)?;
     fs::set_permissions(data, fs::Permissions::from_mode(0o755))
+}
+
+/// Mounts a volume that is a file system of its own (`type`, `device` and `o` of the local driver), once in a task.
+fn mount_volume(layout: &Layout, name: &str, data: &Path) -> io::Result<()> {
+    if name.starts_with(ANONYMOUS) {
+        return Ok(());
+    }
+    let volume: Option<VolumeSpec> = read_record(&layout.volumes().join(name).join("volume.json"))?;
+    let options = volume.map(|volume| volume.driver_opts).unwrap_or_default();
+    let Some(kind) = options.get("type") else { return Ok(()) };
+    let own = fs::metadata(data)?.dev();
+    if data.parent().is_some_and(|parent| fs::metadata(parent).is_ok_and(|parent| parent.dev() != own)) {
+        return Ok(());
+    }
+    let mut flags = MountFlags::empty();
+    let mut rest = Vec::new();
+    for option in options.get("o").map(String::as_str).unwrap_or_default().split(',') {
+        match option {
+            "ro" => flags |= MountFlags::RDONLY,
+            "nosuid" => flags |= MountFlags::NOSUID,
+            "nodev" => flags |= MountFlags::NODEV,
+            "noexec" => flags |= MountFlags::NOEXEC,
+            "bind" | "rbind" => flags |= MountFlags::BIND | MountFlags::REC,
+            "" | "rw" => {}
+            other => rest.push(other),
+        }
+    }
+    let device = options.get("device").unwrap_or(kind).as_str();
+    let rest = std::ffi::CString::new(rest.join(","))?;
+    Ok(mount(device, data, kind.as_str(), flags, Some(rest.as_c_str()))?)
 }
 
 fn make_source(path: &Path) -> io::Result<()> {

@@ -52,6 +52,8 @@ struct Container {
     /// Stays open by being held.
     stdin: Option<OwnedFd>,
     health: Option<Monitor>,
+    /// How it ended.
+    exit: Option<ExitRecord>,
     /// Who waits for its deletion.
     deleting: Vec<(ClientId, u64)>,
 }
@@ -221,7 +223,14 @@ impl Shim {
 
     fn welcome(&mut self, stream: UnixStream) {
         let hello = Hello { version: VERSION, pid: std::process::id(), task: self.arguments.task.clone() };
-        let client = Client { stream, input: Vec::new(), output: encode(&hello) };
+        let mut output = encode(&hello);
+        // What happened before somebody looked.
+        for (id, container) in &self.containers {
+            let notice = |kind| encode(&Line::Notice(Notice { container: id.clone(), kind }));
+            output.extend(notice(NoticeKind::Started));
+            output.extend(container.exit.clone().map(|exit| notice(NoticeKind::Exited(exit))).unwrap_or_default());
+        }
+        let client = Client { stream, input: Vec::new(), output };
         self.next_client += 1;
         let id = self.next_client;
         self.clients.insert(id, client);
@@ -352,6 +361,7 @@ impl Shim {
             log: started.log,
             stdin: started.stdin,
             health: health.and_then(|check| Monitor::new(check, self.clock.monotonic())),
+            exit: None,
             deleting: Vec::new(),
         };
         self.containers.insert(id.to_owned(), container);
@@ -489,6 +499,7 @@ impl Shim {
         let (cgroup, deleting) = (container.cgroup.clone(), std::mem::take(&mut container.deleting));
         self.reserved.remove(id);
         let exit = ExitRecord { exit_code: Some(code), oom_killed, error: None, finished_at: now };
+        container.exit = Some(exit.clone());
         if let Err(error) = write_record(&dir.exit(), &exit) {
             eprintln!("longshore shim: container {id}: its exit code {code} could not be written: {error}");
         }
