@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `logs/group/ACCOUNT/REGION/NAME` | [`GroupRecord`] |
 //! | `logs/stream/GROUP/NAME` | [`StreamRecord`] |
-//! | `logs/gone/GROUP/STREAM` | [`GoneRecord`]: a deleted stream whose events are still in the files |
+//! | `logs/gone/GROUP/STREAM` | a deleted stream whose events are still in the files |
 //! | `logs/trash/GROUP` | nothing: a deleted group that is being cleaned up |
 //!
 //! GROUP and STREAM are ids, as names are used again after a deletion.

@@ -136,7 +136,7 @@ async fn kill_9_at_any_point_loses_nothing_acknowledged() {
     let mut total = 0;
     for _ in 0..cycles {
         let longer = Duration::from_micros(SystemRandom.below(4_000));
-        for (submitter, number, at) in run_and_kill(&file, SystemRandom.below(60), longer) {
+        for (submitter, number, at) in run_and_kill(&file, SystemRandom.below(30), longer) {
             acknowledged.insert(submitter, number);
             revision = revision.max(at);
             total += 1;
