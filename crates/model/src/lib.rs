@@ -8,6 +8,7 @@ pub mod id;
 pub mod names;
 pub mod record;
 pub mod records;
+pub mod service;
 pub mod tags;
 pub mod task;
 pub mod task_definition;

@@ -1,0 +1,141 @@
+//! What is kept of a service.
+
+use longshore_api::ecs;
+use longshore_seams::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::Id;
+use crate::record::Record;
+use crate::records::Tags;
+
+/// Most events that a service keeps; the oldest go first.
+pub const MAX_EVENTS: usize = 100;
+
+/// A service. An INACTIVE one makes way for a new one of its name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// The cluster's incarnation.
+    pub cluster: Id,
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// ACTIVE, DRAINING or INACTIVE.
+    pub status: ServiceStatus,
+    /// How many tasks are wanted; for DAEMON, how many container instances take one.
+    pub desired_count: i32,
+    /// What the request said, with defaults filled in. ARNs, counts, status and times are not in it.
+    pub settings: ecs::Service,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// ARN of the principal that made it.
+    pub created_by: String,
+    /// Client token of the call that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_token: Option<String>,
+    /// The PRIMARY deployment, then the ACTIVE ones from new to old. None with the EXTERNAL controller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deployments: Vec<DeploymentRecord>,
+    /// What happened, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<ecs::ServiceEvent>,
+    /// When its steady state was last said; none while it is not steady.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady_at: Option<Timestamp>,
+    /// What was last said about a task that could not be placed, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<(Timestamp, String)>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+impl Record for ServiceRecord {
+    const KIND: &'static str = "service";
+    const FORMAT: u8 = 1;
+}
+
+impl ServiceRecord {
+    /// The group of its tasks.
+    #[must_use]
+    pub fn group(&self) -> String {
+        format!("service:{}", self.name)
+    }
+
+    /// Whether it keeps one task on every container instance.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.settings.scheduling_strategy == Some(ecs::SchedulingStrategy::Daemon)
+    }
+
+    /// Who decides about its deployments.
+    #[must_use]
+    pub fn controller(&self) -> ecs::DeploymentControllerType {
+        let given = self.settings.deployment_controller.as_ref().and_then(|it| it.r#type.clone());
+        given.unwrap_or(ecs::DeploymentControllerType::Ecs)
+    }
+
+    /// Adds an event, in front.
+    pub fn say(&mut self, id: String, now: Timestamp, message: impl std::fmt::Display) {
+        let message = Some(format!("(service {}) {message}", self.name));
+        self.events.insert(0, ecs::ServiceEvent { id: Some(id), created_at: Some(now), message });
+        self.events.truncate(MAX_EVENTS);
+    }
+}
+
+/// Where a service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ServiceStatus {
+    /// Keeps its tasks running.
+    Active,
+    /// Deleted; tasks still run.
+    Draining,
+    /// Deleted; still described.
+    Inactive,
+}
+
+impl ServiceStatus {
+    /// As ECS spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
+/// A deployment of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentRecord {
+    /// `ecs-svc/` and digits: the `startedBy` of its tasks.
+    pub id: String,
+    /// Task definition family.
+    pub family: String,
+    /// Task definition revision.
+    pub revision: u32,
+    /// Launch type, network configuration and what else a deployment keeps for itself.
+    pub settings: ecs::Deployment,
+    /// How many of its tasks are wanted.
+    pub desired_count: i32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// IN_PROGRESS, COMPLETED or FAILED.
+    pub rollout_state: ecs::DeploymentRolloutState,
+    /// Why, in words.
+    pub rollout_reason: String,
+    /// Tasks that ended without ever running.
+    #[serde(default)]
+    pub failed_tasks: i32,
+    /// Of these, the last ones in a row: what throttles.
+    #[serde(default)]
+    pub failures_in_a_row: u32,
+    /// Stops up to this one have been counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<(Timestamp, Id)>,
+    /// No task is started before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
