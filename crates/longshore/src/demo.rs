@@ -28,6 +28,9 @@ fn entry(archive: &mut tar::Builder<impl io::Write>, path: &str, mode: u32, byte
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_cksum();
     archive.append_data(&mut header, path, bytes)
 }
