@@ -83,9 +83,8 @@ impl Hierarchies {
     /// The directories of `cgroup` in the hierarchies of version 1 that have limits, with their usual names.
     pub(crate) fn v1_directories(&self, cgroup: &str) -> BTreeMap<String, PathBuf> {
         let limiting = self.v1.iter().filter(|(controller, _)| !controller.starts_with("name="));
-        let named = limiting.filter_map(|(_, root)| {
-            Some((root.file_name()?.to_string_lossy().into_owned(), below(root, cgroup)))
-        });
+        let named = limiting
+            .filter_map(|(_, root)| Some((root.file_name()?.to_string_lossy().into_owned(), below(root, cgroup))));
         named.collect()
     }
 

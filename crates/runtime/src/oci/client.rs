@@ -65,7 +65,10 @@ impl ShimClient {
         let directory = File::open(layout.shims())?;
         let path = format!("{}/{task}.sock", super::short_path(&directory));
         match UnixStream::connect(path).await {
-            Ok(stream) => Self::begin(stream, task, seams, listener).await.map(Some),
+            Ok(stream) => match Self::begin(stream, task, seams, listener).await {
+                Err(error) if is_end(&error) => Ok(None),
+                other => other.map(Some),
+            },
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 Ok(None)
             }
@@ -113,7 +116,8 @@ impl ShimClient {
             }
         };
         if read == 0 {
-            return Err(io::Error::other(format!("the shim of task {task} ended as it started: see its .err file")));
+            let message = format!("the shim of task {task} ended as it started: see its .err file");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
         let hello: Hello = serde_json::from_str(&line)?;
         if hello.version != VERSION {
@@ -190,6 +194,12 @@ impl ShimClient {
     fn locked(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a connection broke because the other end is ending.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 impl CallError {

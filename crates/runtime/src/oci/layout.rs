@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -159,13 +160,16 @@ struct VersionOnly {
     version: u32,
 }
 
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
 /// Replaces the record at `path` atomically: a reader sees the old or the new one.
 ///
 /// Not synced: a record describes processes, and power loss ends those too. A torn file is then read as missing.
 pub(crate) fn write_record<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
     let bytes = serde_json::to_vec(&Versioned { version: VERSION, record })?;
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.new", std::process::id()));
+    // Its own for every writer: the last one to rename wins, and no two write into one file.
+    name.push(format!(".{}.{}.new", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
     let new = path.with_file_name(name);
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(&bytes)?;

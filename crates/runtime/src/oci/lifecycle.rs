@@ -434,6 +434,7 @@ impl Inner {
             }
             self.seams.clock.sleep(Duration::from_millis(2)).await;
         }
+        self.hierarchies.remove_if_empty(&format!("{}/{}", root_cgroup(&self.root_id), task_key(&record.spec.task_id)));
         let finished_at = self.seams.clock.now();
         let exit = ExitRecord { exit_code: Some(KILLED), oom_killed, error: Some(why.to_owned()), finished_at };
         write_record(&self.layout.container(&record.id).exit(), &exit).map_err(failed("writing a container's end"))?;

@@ -2,4 +2,6 @@
 
 mod latency;
 mod life;
+mod sandbox;
+mod survival;
 mod world;

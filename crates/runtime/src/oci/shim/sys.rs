@@ -66,10 +66,15 @@ pub(super) fn watch_children() -> io::Result<OwnedFd> {
     Ok(read)
 }
 
-/// Undoes what Rust's start-up did to signals, before another program runs.
+/// Gives all signals their usual meaning, before another program runs: neither what Rust's start-up did to them nor
+/// what the runtime was started with is a container's business.
 pub(super) fn restore_signals() {
-    // SAFETY: the default action needs no handler. It cannot fail for a signal that exists.
-    let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    for signal in Signal::iterator() {
+        // SAFETY: the default action needs no handler. KILL and STOP refuse, and have no other meaning.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
+    // No mask is more than the empty one; it cannot fail.
+    let _ = SigSet::empty().thread_set_mask();
 }
 
 /// Takes over a descriptor that was just received by a message.
