@@ -16,18 +16,8 @@ use crate::plane::{
     AgentCredentials, CallError, CallResult, ConnectError, Connection, ControlPlane, Endpoints, Incoming,
     InstanceRegistration, Joined, LogEvent, LogStreamName, Outgoing, RegisteredInstance, TaskStateChange,
 };
-use crate::task::machine::Defaults;
 
 pub(crate) const INSTANCE: &str = "arn:aws:ecs:us-east-1:000000000000:container-instance/demo/c652c4edfcb94472";
-
-pub(crate) fn defaults() -> Defaults {
-    Defaults {
-        start_timeout: Duration::from_secs(180),
-        stop_timeout: Duration::from_secs(30),
-        pull_first: false,
-        fall_back: false,
-    }
-}
 
 /// The end that never comes.
 pub(crate) fn running() -> watch::Receiver<bool> {
@@ -94,19 +84,20 @@ impl Seamed {
 
     /// Lets everything happen that needs no time.
     pub async fn settle(&self) {
-        for _ in 0..300 {
+        for _ in 0..150 {
             tokio::task::yield_now().await;
         }
     }
 
     /// Lets time pass until `condition` holds.
     pub async fn run_until(&self, mut condition: impl FnMut() -> bool) {
-        for _ in 0..20_000 {
+        for round in 0..2_400 {
             self.settle().await;
             if condition() {
                 return;
             }
-            self.clock.advance(Duration::from_millis(50));
+            // Fine steps first: most conditions hold soon.
+            self.clock.advance(Duration::from_millis(if round < 400 { 50 } else { 500 }));
         }
         panic!("the condition did not come to hold within 1000 s");
     }
@@ -116,7 +107,7 @@ impl Seamed {
         let mut left = time;
         self.settle().await;
         while !left.is_zero() {
-            let step = left.min(Duration::from_millis(500));
+            let step = left.min(Duration::from_millis(if time.as_secs() > 300 { 2000 } else { 500 }));
             self.clock.advance(step);
             left -= step;
             self.settle().await;
@@ -262,9 +253,11 @@ impl SimPlane {
         found.flat_map(|(_, events)| events).map(|event| event.message.clone()).collect()
     }
 
-    /// The next connection that the agent has opened.
+    /// The next connection that the agent has opened and not dropped.
     pub fn accept_acs(&self) -> Option<Peer> {
-        locked(&self.recorded).acs.pop_front()
+        let mut recorded = locked(&self.recorded);
+        recorded.acs.retain(|peer| !peer.to_agent.is_closed());
+        recorded.acs.pop_front()
     }
 
     pub fn accept_tcs(&self) -> Option<Peer> {

@@ -333,6 +333,8 @@ async fn a_restart_policy_restarts_in_place_without_a_report() {
     assert_eq!(world.history(&task), ["RUNNING worker:RUNNING"]);
     assert_eq!(world.sim.calls(), ["create worker", "start worker", "start worker", "start worker"]);
     assert_eq!(world.registry.task(&task.arn).unwrap().containers[0].restart_count, 2);
+    world.acs = None;
+    world.accept().await;
     world.stop(&task).await;
     world.reported(&task, STOPPED).await;
 }
