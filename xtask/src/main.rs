@@ -1,5 +1,6 @@
 //! The project's own tools: `cargo xtask <task>`.
 
+mod bench;
 mod built;
 mod codegen;
 mod compatibility;
@@ -20,6 +21,9 @@ usage: cargo xtask <task>
                     count the requirement rows that tests prove; fails on an unknown row
   compatibility [--check]
                     write docs/compatibility.md; --check fails when it is stale
+  bench [SCENARIO...] [--output table|json] [--strict]
+                    measure a release build; fails when a relative floor is missed (benches/README.md)
+  ci                everything that must hold before a change lands: .ci/run
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +36,8 @@ fn main() -> ExitCode {
         "codegen" => codegen::task(rest),
         "coverage" => coverage::task(rest),
         "compatibility" => compatibility::task(rest),
+        "bench" => bench::task(rest),
+        "ci" => ci(),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())
@@ -45,6 +51,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs `.ci/run`.
+fn ci() -> Result {
+    let status = std::process::Command::new(root().join(".ci/run")).status()?;
+    if status.success() { Ok(()) } else { Err(format!(".ci/run ended with {status}").into()) }
 }
 
 /// The repository's root.

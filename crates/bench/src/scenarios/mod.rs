@@ -1,0 +1,8 @@
+//! What is measured: one file a scenario.
+
+pub mod agent;
+pub mod calls;
+pub mod recovery;
+pub mod run_task;
+pub mod startup;
+pub mod store;
