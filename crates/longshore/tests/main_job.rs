@@ -27,7 +27,7 @@ fn main_job(runtime: &'static str) {
     assert_eq!(running["desiredStatus"], "RUNNING");
     assert_eq!(running["launchType"], "EC2");
     assert_eq!(running["group"], "family:web");
-    assert!(running["startedAt"].is_string() && running["createdAt"].is_string());
+    assert!(running["startedAt"].is_number() && running["createdAt"].is_number());
     let container = &running["containers"][0];
     assert_eq!(container["lastStatus"], "RUNNING");
     let binding = &container["networkBindings"][0];
@@ -55,7 +55,7 @@ fn main_job(runtime: &'static str) {
     assert_eq!(stopped["stopCode"], "UserInitiated");
     assert_eq!(stopped["containers"][0]["exitCode"], 7);
     for time in ["stoppingAt", "stoppedAt", "executionStoppedAt"] {
-        assert!(stopped[time].is_string(), "{time}: {stopped}");
+        assert!(stopped[time].is_number(), "{time}: {stopped}");
     }
     let lines = wait_for("the last line in the logs", || read().filter(|lines| lines.contains(&json!("asked to stop"))));
     assert_eq!(lines, [json!("serving"), json!("asked to stop")]);
@@ -89,7 +89,7 @@ fn how_tasks_end(runtime: &'static str) {
     assert_eq!(stopped["stopCode"], "EssentialContainerExited");
     assert_eq!(stopped["stoppedReason"], "Essential container in task exited");
     assert_eq!(stopped["containers"][0]["exitCode"], 3);
-    assert!(stopped["startedAt"].is_string());
+    assert!(stopped["startedAt"].is_number());
 
     longshore.register("cannot-start", "", json!({"command": ["/no/such/program"]}));
     let stopped = longshore.wait_task(&longshore.run("cannot-start"), "STOPPED");
