@@ -18,7 +18,7 @@ const LEAST_MEMORY_BYTES: u64 = 6 * 1024 * 1024;
 /// The kernel refuses CPU shares below this.
 const LEAST_CPU_SHARES: u64 = 2;
 /// Captured output is kept in a ring of two files of this size, as Docker's option takes it.
-const LOG_FILE_SIZE: &str = "8m";
+const LOG_FILE_SIZE: &str = "16m";
 
 /// The body of Docker's create call.
 ///

@@ -60,8 +60,9 @@ impl Archive {
         }
         let file = Arc::new(decompressed(File::open(path)?)?);
         let files = tar_index(&file)?;
-        if files.contains_key("manifest.json") {
+        if let Some(manifest) = files.get("manifest.json") {
             let size = file.metadata()?.len();
+            check_names(Section::of(&file, *manifest), name)?;
             return Ok(Self::Docker(file, size));
         }
         if !files.contains_key("index.json") {
@@ -86,10 +87,30 @@ impl Archive {
     /// Those of reading and writing, and of an incomplete layout.
     pub(super) fn write_docker_archive(self, out: &mut impl Write) -> io::Result<()> {
         match self {
-            Self::Docker(file, size) => io::copy(&mut Section { file, at: 0, end: size }, out).map(drop),
+            Self::Docker(file, size) => io::copy(&mut Section::of(&file, (0, size)), out).map(drop),
             Self::Layout(layout) => layout.write_docker_archive(out),
         }
     }
+}
+
+/// Docker loads an image without a name and leaves it lying: one that nobody names is refused before.
+fn check_names(manifest: Section, name: Option<&str>) -> io::Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        #[serde(rename = "RepoTags", default)]
+        names: Option<Vec<String>>,
+    }
+    let entries: Vec<Entry> = json("manifest.json", manifest)?;
+    let nameless = entries.iter().filter(|entry| entry.names.as_ref().is_none_or(Vec::is_empty)).count();
+    match (nameless, name) {
+        (0, _) | (1, Some(_)) => Ok(()),
+        (_, None) => Err(invalid("an image in it carries no name: give it one".to_owned())),
+        (_, Some(name)) => Err(invalid(format!("{nameless} images in it carry no name, and {name} can name only one"))),
+    }
+}
+
+fn json<T: DeserializeOwned>(what: &str, source: impl Read) -> io::Result<T> {
+    serde_json::from_reader(source.take(MOST_JSON_BYTES)).map_err(|error| invalid(format!("{what}: {error}")))
 }
 
 /// The file itself, or what a gzip or zstd file holds, in a file without name.
@@ -131,6 +152,13 @@ struct Section {
     end: u64,
 }
 
+impl Section {
+    /// The part of `file` that begins at the first number and is as long as the second.
+    fn of(file: &Arc<File>, (at, size): (u64, u64)) -> Self {
+        Self { file: file.clone(), at, end: at.saturating_add(size) }
+    }
+}
+
 impl Read for Section {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(bytes.len());
@@ -148,8 +176,8 @@ impl Blobs {
                     .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?,
             )),
             Self::Tar(file, files) => {
-                let (at, size) = *files.get(path).ok_or_else(|| invalid(format!("it lacks {path}")))?;
-                Ok(Box::new(Section { file: file.clone(), at, end: at + size }))
+                let place = *files.get(path).ok_or_else(|| invalid(format!("it lacks {path}")))?;
+                Ok(Box::new(Section::of(file, place)))
             }
         }
     }
@@ -158,15 +186,11 @@ impl Blobs {
         let digest = descriptor.digest();
         self.open(&format!("blobs/{}/{}", digest.algorithm(), digest.digest()))
     }
-
-    fn json<T: DeserializeOwned>(&self, what: &str, source: Box<dyn Read>) -> io::Result<T> {
-        serde_json::from_reader(source.take(MOST_JSON_BYTES)).map_err(|error| invalid(format!("{what}: {error}")))
-    }
 }
 
 impl Layout {
     fn read(blobs: Blobs, name: Option<&str>) -> io::Result<Self> {
-        let index: ImageIndex = blobs.json("index.json", blobs.open("index.json")?)?;
+        let index: ImageIndex = json("index.json", blobs.open("index.json")?)?;
         let mut images = Vec::new();
         for descriptor in index.manifests().iter().filter(|descriptor| fits(descriptor)) {
             let Some(manifest) = read_manifest(&blobs, descriptor, 0)? else { continue };
@@ -216,7 +240,7 @@ impl Layout {
         let plain = Arc::new(copy_to_temporary(&mut zstd::Decoder::new(&mut blob)?)?);
         blob.check(layer)?;
         let size = plain.metadata()?.len();
-        append(archive, path, size, &mut Section { file: plain, at: 0, end: size })
+        append(archive, path, size, &mut Section::of(&plain, (0, size)))
     }
 }
 
@@ -285,12 +309,12 @@ fn read_manifest(blobs: &Blobs, descriptor: &Descriptor, depth: u32) -> io::Resu
     match descriptor.media_type() {
         MediaType::ImageIndex => {}
         MediaType::Other(kind) if kind == "application/vnd.docker.distribution.manifest.list.v2+json" => {}
-        _ => return blobs.json(&what, blobs.blob(descriptor)?).map(Some),
+        _ => return json(&what, blobs.blob(descriptor)?).map(Some),
     }
     if depth >= MOST_INDEX_DEPTH {
         return Err(invalid(format!("{what}: more than {MOST_INDEX_DEPTH} indexes inside each other")));
     }
-    let index: ImageIndex = blobs.json(&what, blobs.blob(descriptor)?)?;
+    let index: ImageIndex = json(&what, blobs.blob(descriptor)?)?;
     match index.manifests().iter().find(|descriptor| fits(descriptor)) {
         Some(inner) => read_manifest(blobs, inner, depth + 1),
         None => Ok(None),

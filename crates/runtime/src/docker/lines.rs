@@ -17,6 +17,8 @@ use crate::{LogCursor, LogLine, OutputStream};
 const MOST_LINE_BYTES: usize = 256 * 1024;
 /// Docker's pieces of a long line have this size.
 const PIECE_BYTES: usize = 16 * 1024;
+/// The times of records that follow each other differ by less, unless the clock is set back.
+const MOST_DISORDER_MICROS: u64 = 1_000_000;
 /// Bits of a cursor that count records; the others hold microseconds, enough until 2041.
 const COUNT_BITS: u32 = 13;
 const MOST_COUNT: u64 = (1 << COUNT_BITS) - 1;
@@ -28,6 +30,13 @@ pub(super) struct Record {
     micros: u64,
     /// Ends in a newline unless the line goes on in the next record of its stream.
     text: Bytes,
+}
+
+impl Record {
+    /// Whether it is so much older than `before` that two copiers' taking turns can't be why.
+    pub(super) fn steps_back_from(&self, before: &Self) -> bool {
+        self.micros + MOST_DISORDER_MICROS < before.micros
+    }
 }
 
 /// The records in one of Docker's messages; none in one that is not of our making.
