@@ -14,8 +14,9 @@ use crate::engine::Engine;
 use crate::keyring::Keyring;
 use crate::state::State;
 
-/// How long an agent's keys last; it renews them well before.
-pub const AGENT_KEY_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// How long an agent's keys last. It renews them twice a day, which ends the old ones; so long may a machine be
+/// switched off or asleep and still come back as the same container instance.
+pub const AGENT_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a replaced agent key stays usable, so that requests under way don't fail.
 pub const AGENT_KEY_OVERLAP: Duration = Duration::from_secs(300);
 /// Most access keys of one account's root.

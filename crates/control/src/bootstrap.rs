@@ -30,6 +30,7 @@ pub async fn default_cluster(engine: &Engine, scope: &Scope) -> Result<(), Servi
                 settings: Vec::new(),
                 configuration: None,
                 capacity_providers: Vec::new(),
+                attachments: Vec::new(),
                 default_strategy: Vec::new(),
                 service_connect_namespace: None,
                 tags: Tags::new(),

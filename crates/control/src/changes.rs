@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use longshore_api::ecs::InstanceHealthCheckResult;
+use longshore_model::account_setting::AccountSettingRecord;
+use longshore_model::capacity_provider::CapacityProviderRecord;
 use longshore_model::record::encode;
 use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ContainerInstanceRecord, FamilyRecord, GrantRecord,
     IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskDefinitionRecord, TaskRecord,
 };
+use longshore_model::service::ServiceRecord;
 use longshore_model::{Id, Scope};
 use longshore_store::Op;
 
@@ -36,10 +39,18 @@ pub enum Change {
     PutTask(Scope, Arc<TaskRecord>),
     /// A stopped task went to history: cluster, id.
     DeleteTask(Scope, Id, Id),
+    /// A service was made or changed.
+    PutService(Scope, Arc<ServiceRecord>),
     /// A client token was used.
     PutIdempotency(Scope, Arc<IdempotencyRecord>),
     /// A client token was forgotten: operation, token.
     DeleteIdempotency(Scope, String, String),
+    /// A principal chose the value of a setting.
+    PutAccountSetting(Scope, Arc<AccountSettingRecord>),
+    /// A principal took its choice back: name, principal.
+    DeleteAccountSetting(Scope, String, String),
+    /// A capacity provider was made or changed.
+    PutCapacityProvider(Scope, Arc<CapacityProviderRecord>),
     /// An account was made.
     PutAccount(Arc<AccountRecord>),
     /// An access key was made.
@@ -81,10 +92,22 @@ impl Change {
             Self::AgentConnected(..) | Self::AgentChecks(..) => return None,
             Self::PutTask(scope, record) => Op::Put(keys::task(scope, record.cluster, record.id), encode(&**record)),
             Self::DeleteTask(scope, cluster, id) => Op::Delete(keys::task(scope, *cluster, *id)),
+            Self::PutService(scope, record) => {
+                Op::Put(keys::service(scope, record.cluster, &record.name), encode(&**record))
+            }
             Self::PutIdempotency(scope, record) => {
                 Op::Put(keys::idempotency(scope, &record.operation, &record.token), encode(&**record))
             }
             Self::DeleteIdempotency(scope, operation, token) => Op::Delete(keys::idempotency(scope, operation, token)),
+            Self::PutAccountSetting(scope, record) => {
+                Op::Put(keys::account_setting(scope, &record.name, &record.principal), encode(&**record))
+            }
+            Self::DeleteAccountSetting(scope, name, principal) => {
+                Op::Delete(keys::account_setting(scope, name, principal))
+            }
+            Self::PutCapacityProvider(scope, record) => {
+                Op::Put(keys::capacity_provider(scope, &record.name), encode(&**record))
+            }
             Self::PutAccount(record) => Op::Put(keys::account(&record.id), encode(&**record)),
             Self::PutAccessKey(record) => Op::Put(keys::access_key(&record.id), encode(&**record)),
             Self::DeleteAccessKey(id) => Op::Delete(keys::access_key(id)),

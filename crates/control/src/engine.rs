@@ -271,7 +271,7 @@ async fn load(store: &dyn Store) -> Result<State, EngineError> {
         let page = store.range(Range { start, end: Vec::new(), limit: longshore_store::MAX_PAGE }).await?;
         for entry in &page.entries {
             match load_change(&entry.key, &entry.value)? {
-                Some(change @ (Change::PutTaskDefinition(..) | Change::PutTask(..))) => late.push(change),
+                Some(change @ (Change::PutTaskDefinition(..) | Change::PutTask(..) | Change::PutService(..))) => late.push(change),
                 Some(change) => state.apply(&change),
                 None => {}
             }
@@ -300,7 +300,10 @@ fn load_change(key: &[u8], value: &[u8]) -> Result<Option<Change>, EngineError> 
         Kind::TaskDefinition => decode(value).map(|record| Change::PutTaskDefinition(scope, Arc::new(record))),
         Kind::ContainerInstance => decode(value).map(|record| Change::PutContainerInstance(scope, Arc::new(record))),
         Kind::Task => decode(value).map(|record| Change::PutTask(scope, Arc::new(record))),
+        Kind::Service => decode(value).map(|record| Change::PutService(scope, Arc::new(record))),
         Kind::Idempotency => decode(value).map(|record| Change::PutIdempotency(scope, Arc::new(record))),
+        Kind::AccountSetting => decode(value).map(|record| Change::PutAccountSetting(scope, Arc::new(record))),
+        Kind::CapacityProvider => decode(value).map(|record| Change::PutCapacityProvider(scope, Arc::new(record))),
         Kind::Account => decode(value).map(|record| Change::PutAccount(Arc::new(record))),
         Kind::AccessKey => decode(value).map(|record| Change::PutAccessKey(Arc::new(record))),
         Kind::Grant => decode(value).map(|record| Change::PutGrant(Arc::new(record))),

@@ -29,6 +29,18 @@ pub(crate) fn task(scope: &Scope, cluster: Id, id: Id) -> Vec<u8> {
     scoped(scope, format_args!("t/{cluster}/{id}"))
 }
 
+pub(crate) fn service(scope: &Scope, cluster: Id, name: &str) -> Vec<u8> {
+    scoped(scope, format_args!("s/{cluster}/{name}"))
+}
+
+pub(crate) fn account_setting(scope: &Scope, name: &str, principal: &str) -> Vec<u8> {
+    scoped(scope, format_args!("a/{name}/{principal}"))
+}
+
+pub(crate) fn capacity_provider(scope: &Scope, name: &str) -> Vec<u8> {
+    scoped(scope, format_args!("p/{name}"))
+}
+
 pub(crate) fn idempotency(scope: &Scope, operation: &str, token: &str) -> Vec<u8> {
     scoped(scope, format_args!("y/{operation}/{token}"))
 }
@@ -61,7 +73,10 @@ pub(crate) enum Kind {
     TaskDefinition,
     ContainerInstance,
     Task,
+    Service,
     Idempotency,
+    AccountSetting,
+    CapacityProvider,
     Account,
     AccessKey,
     Grant,
@@ -94,7 +109,10 @@ pub(crate) fn parse(key: &[u8]) -> Option<(Option<Scope>, Kind)> {
         "d" => Kind::TaskDefinition,
         "i" => Kind::ContainerInstance,
         "t" => Kind::Task,
+        "s" => Kind::Service,
         "y" => Kind::Idempotency,
+        "a" => Kind::AccountSetting,
+        "p" => Kind::CapacityProvider,
         _ => Kind::Foreign,
     };
     Some((Some(Scope::new(first, region)), kind))

@@ -11,9 +11,10 @@ use crate::admin::ReconcilerStatus;
 use crate::engine::Engine;
 use crate::gateway::Gateway;
 use crate::history::History;
-use crate::operations::{DEFAULT_CLUSTER, clusters, container_instances, poll, submit, tags, task_definitions, tasks};
+use crate::operations::{DEFAULT_CLUSTER, account_settings, capacity_providers, clusters, container_instances, poll, services, submit, tags, task_definitions, tasks};
 use crate::reconcilers::{
-    Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, Reconciler, Reconcilers, TaskDeadlines,
+    Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, Reconciler, Reconcilers, ServiceScheduler,
+    ServiceSchedulerLimits, TaskDeadlines,
     TaskDeadlinesLimits, TaskDefinitionDeletion,
 };
 
@@ -40,7 +41,10 @@ impl EcsService {
     pub fn open(engine: Engine, history: History) -> Self {
         let service = Self::new(engine);
         let (engine, gateway) = (&service.engine, &service.gateway);
-        let loops: [Arc<dyn Reconciler>; 5] = [
+        let scheduler = ServiceScheduler::new(engine.clone(), ServiceSchedulerLimits::default());
+        engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
+        let loops: [Arc<dyn Reconciler>; 6] = [
+            Arc::new(scheduler),
             Arc::new(TaskDeadlines::new(engine.clone(), gateway.clone(), TaskDeadlinesLimits::default())),
             Arc::new(Archiver::new(engine.clone(), history.stopped_tasks().clone(), ArchiverLimits::default())),
             Arc::new(ClientTokenExpiry(engine.clone())),
@@ -103,6 +107,70 @@ impl Service for EcsService {
 
 impl ecs::Ecs for EcsService {
     type Context = RequestContext;
+
+    async fn list_account_settings(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListAccountSettingsRequest,
+    ) -> Result<ecs::ListAccountSettingsResponse, ServiceError> {
+        account_settings::list(&self.engine, context, input).await
+    }
+
+    async fn put_account_setting(
+        &self,
+        context: &RequestContext,
+        input: ecs::PutAccountSettingRequest,
+    ) -> Result<ecs::PutAccountSettingResponse, ServiceError> {
+        account_settings::put(&self.engine, context, input).await
+    }
+
+    async fn put_account_setting_default(
+        &self,
+        context: &RequestContext,
+        input: ecs::PutAccountSettingDefaultRequest,
+    ) -> Result<ecs::PutAccountSettingDefaultResponse, ServiceError> {
+        account_settings::put_default(&self.engine, context, input).await
+    }
+
+    async fn delete_account_setting(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteAccountSettingRequest,
+    ) -> Result<ecs::DeleteAccountSettingResponse, ServiceError> {
+        account_settings::delete(&self.engine, context, input).await
+    }
+
+    async fn create_capacity_provider(
+        &self,
+        context: &RequestContext,
+        input: ecs::CreateCapacityProviderRequest,
+    ) -> Result<ecs::CreateCapacityProviderResponse, ServiceError> {
+        capacity_providers::create(&self.engine, context, input).await
+    }
+
+    async fn update_capacity_provider(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateCapacityProviderRequest,
+    ) -> Result<ecs::UpdateCapacityProviderResponse, ServiceError> {
+        capacity_providers::update(&self.engine, context, input).await
+    }
+
+    async fn delete_capacity_provider(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteCapacityProviderRequest,
+    ) -> Result<ecs::DeleteCapacityProviderResponse, ServiceError> {
+        capacity_providers::delete(&self.engine, context, input).await
+    }
+
+    async fn describe_capacity_providers(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeCapacityProvidersRequest,
+    ) -> Result<ecs::DescribeCapacityProvidersResponse, ServiceError> {
+        capacity_providers::describe(&self.engine, context, input).await
+    }
 
     async fn delete_attributes(
         &self,
@@ -190,6 +258,54 @@ impl ecs::Ecs for EcsService {
         input: ecs::RunTaskRequest,
     ) -> Result<ecs::RunTaskResponse, ServiceError> {
         tasks::run_task(&self.engine, context, input).await
+    }
+
+    async fn create_service(
+        &self,
+        context: &RequestContext,
+        input: ecs::CreateServiceRequest,
+    ) -> Result<ecs::CreateServiceResponse, ServiceError> {
+        services::create_service(&self.engine, context, input).await
+    }
+
+    async fn delete_service(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteServiceRequest,
+    ) -> Result<ecs::DeleteServiceResponse, ServiceError> {
+        services::delete_service(&self.engine, context, input).await
+    }
+
+    async fn describe_services(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeServicesRequest,
+    ) -> Result<ecs::DescribeServicesResponse, ServiceError> {
+        services::describe_services(&self.engine, context, input).await
+    }
+
+    async fn list_services(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListServicesRequest,
+    ) -> Result<ecs::ListServicesResponse, ServiceError> {
+        services::list_services(&self.engine, context, input).await
+    }
+
+    async fn list_services_by_namespace(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListServicesByNamespaceRequest,
+    ) -> Result<ecs::ListServicesByNamespaceResponse, ServiceError> {
+        services::list_services_by_namespace(&self.engine, context, input).await
+    }
+
+    async fn update_service(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateServiceRequest,
+    ) -> Result<ecs::UpdateServiceResponse, ServiceError> {
+        services::update_service(&self.engine, context, input).await
     }
 
     async fn start_task(

@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use longshore_model::account_setting::AccountSettingRecord;
+use longshore_model::capacity_provider::CapacityProviderRecord;
 use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceStatus, DesiredStatus, GrantRecord,
     IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskRecord, TaskStatus,
 };
+use longshore_model::service::{ServiceRecord, ServiceStatus};
 use longshore_model::{Id, Scope};
 
 use crate::changes::Change;
@@ -47,6 +50,10 @@ pub struct ScopeState {
     names: BTreeMap<String, Id>,
     /// Task definition families by name.
     pub families: BTreeMap<String, FamilyState>,
+    /// Choices of account settings by name and principal.
+    pub account_settings: BTreeMap<(String, String), Arc<AccountSettingRecord>>,
+    /// Capacity providers by name, INACTIVE ones included.
+    pub capacity_providers: BTreeMap<String, Arc<CapacityProviderRecord>>,
     /// Client tokens by operation and token.
     pub idempotency: BTreeMap<(String, String), Arc<IdempotencyRecord>>,
 }
@@ -60,6 +67,8 @@ pub struct ClusterState {
     pub instances: BTreeMap<Id, InstanceState>,
     /// Tasks, STOPPED ones included until they go to history.
     pub tasks: BTreeMap<Id, Arc<TaskRecord>>,
+    /// Services by name, DRAINING and INACTIVE ones included.
+    pub services: BTreeMap<String, Arc<ServiceRecord>>,
     /// Indexes of `tasks`.
     pub index: TaskIndex,
 }
@@ -169,7 +178,18 @@ impl ClusterState {
     /// A cluster with nothing in it.
     #[must_use]
     pub fn new(record: Arc<ClusterRecord>) -> Self {
-        Self { record, instances: BTreeMap::new(), tasks: BTreeMap::new(), index: TaskIndex::default() }
+        Self {
+            record,
+            instances: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            services: BTreeMap::new(),
+            index: TaskIndex::default(),
+        }
+    }
+
+    /// Services with this status.
+    pub fn services_with(&self, status: ServiceStatus) -> impl Iterator<Item = &Arc<ServiceRecord>> {
+        self.services.values().filter(move |service| service.status == status)
     }
 
     /// ACTIVE and DRAINING container instances: what `registeredContainerInstancesCount` counts.
@@ -216,6 +236,8 @@ static EMPTY_SCOPE: ScopeState = ScopeState {
     clusters: BTreeMap::new(),
     names: BTreeMap::new(),
     families: BTreeMap::new(),
+    account_settings: BTreeMap::new(),
+    capacity_providers: BTreeMap::new(),
     idempotency: BTreeMap::new(),
 };
 
@@ -289,12 +311,25 @@ impl State {
             }
             Change::PutTask(scope, record) => self.put_task(scope, record),
             Change::DeleteTask(scope, cluster, id) => self.delete_task(scope, *cluster, *id),
+            Change::PutService(scope, record) => {
+                self.cluster_mut(scope, record.cluster).services.insert(record.name.clone(), record.clone());
+            }
             Change::PutIdempotency(scope, record) => {
                 let key = (record.operation.clone(), record.token.clone());
                 self.scope_mut(scope).idempotency.insert(key, record.clone());
             }
             Change::DeleteIdempotency(scope, operation, token) => {
                 self.scope_mut(scope).idempotency.remove(&(operation.clone(), token.clone()));
+            }
+            Change::PutAccountSetting(scope, record) => {
+                let key = (record.name.clone(), record.principal.clone());
+                self.scope_mut(scope).account_settings.insert(key, record.clone());
+            }
+            Change::DeleteAccountSetting(scope, name, principal) => {
+                self.scope_mut(scope).account_settings.remove(&(name.clone(), principal.clone()));
+            }
+            Change::PutCapacityProvider(scope, record) => {
+                self.scope_mut(scope).capacity_providers.insert(record.name.clone(), record.clone());
             }
             Change::PutAccount(record) => {
                 self.accounts.insert(record.id.clone(), record.clone());

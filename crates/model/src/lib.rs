@@ -2,7 +2,9 @@
 //!
 //! Invariant: pure. No async, no clock, no randomness, no I/O.
 
+pub mod account_setting;
 pub mod arn;
+pub mod capacity_provider;
 pub mod container_instance;
 pub mod id;
 pub mod names;

@@ -32,6 +32,9 @@ pub struct ClusterRecord {
     /// Associated capacity providers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capacity_providers: Vec<String>,
+    /// What its capacity providers brought along: scaling policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<ecs::Attachment>,
     /// Used when a request names no launch type and no strategy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub default_strategy: Vec<ecs::CapacityProviderStrategyItem>,

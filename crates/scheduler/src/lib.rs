@@ -9,9 +9,11 @@
 mod node;
 mod placement;
 pub mod query;
+mod scale_in;
 mod strategy;
 
 pub use node::Node;
 pub use placement::{Assignment, Attribute, Constraint, Placement, Refusal, Refused, Request, place, refusals};
 pub use query::{Query, QueryError};
+pub use scale_in::{Candidate, ZONE, scale_in, service_default};
 pub use strategy::{BinpackField, SpreadField, Strategy, StrategyError};

@@ -1,9 +1,12 @@
 //! The operations, one file per resource. Each is: resolve, validate (pure), one transaction, answer.
 
+pub mod account_settings;
+pub mod capacity_providers;
 pub mod clusters;
 pub mod container_instances;
 pub(crate) mod idempotency;
 pub mod poll;
+pub mod services;
 pub mod submit;
 pub mod tags;
 pub mod task_definitions;

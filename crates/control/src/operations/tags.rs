@@ -10,6 +10,7 @@ use longshore_api::ecs::{
 use longshore_model::records::{
     ClusterRecord, ClusterStatus, ContainerInstanceRecord, Tags, TaskDefinitionRecord, TaskRecord,
 };
+use longshore_model::service::ServiceRecord;
 use longshore_model::{Arn, Id, Scope, tags};
 use longshore_wire::RequestContext;
 
@@ -107,13 +108,15 @@ enum Name<'a> {
     ContainerInstance(&'a str, &'a str),
     /// Cluster and id.
     Task(&'a str, &'a str),
+    /// Cluster and name.
+    Service(&'a str, &'a str),
 }
 
 impl<'a> Name<'a> {
     fn parse(scope: &Scope, text: &'a str) -> Result<Self, ServiceError> {
         let invalid = || {
             error::invalid_parameter_exception(format!(
-                "Invalid identifier: {text} is no ARN of a cluster, task definition, container instance or task of this account and region."
+                "Invalid identifier: {text} is no ARN of a cluster, service, task definition, container instance or task of this account and region."
             ))
         };
         let arn = Arn::parse(text).filter(|arn| arn.is_ecs_in(scope)).ok_or_else(invalid)?;
@@ -124,13 +127,17 @@ impl<'a> Name<'a> {
                 Some(reference) if reference.revision.is_some() => Ok(Self::TaskDefinition(reference)),
                 _ => Err(invalid()),
             },
-            "container-instance" | "task" => {
+            "container-instance" | "task" | "service" => {
                 let Some((cluster, id)) = rest.split_once('/') else {
                     return Err(error::invalid_parameter_exception(
                         "Long arn format must be used for tagging operations",
                     ));
                 };
-                Ok(if kind == "task" { Self::Task(cluster, id) } else { Self::ContainerInstance(cluster, id) })
+                Ok(match kind {
+                    "task" => Self::Task(cluster, id),
+                    "service" => Self::Service(cluster, id),
+                    _ => Self::ContainerInstance(cluster, id),
+                })
             }
             _ => Err(invalid()),
         }
@@ -151,6 +158,10 @@ impl<'a> Name<'a> {
             Self::Task(cluster, id) => {
                 let task = parsed(id).and_then(|id| state.cluster_named(cluster)?.tasks.get(&id));
                 task.map(Resource::Task).ok_or_else(missing)
+            }
+            Self::Service(cluster, name) => {
+                let service = state.cluster_named(cluster).and_then(|cluster| cluster.services.get(*name));
+                service.map(Resource::Service).ok_or_else(missing)
             }
         }
     }
@@ -176,6 +187,7 @@ enum Resource<'a> {
     TaskDefinition(&'a Arc<TaskDefinitionRecord>),
     ContainerInstance(&'a Arc<ContainerInstanceRecord>),
     Task(&'a Arc<TaskRecord>),
+    Service(&'a Arc<ServiceRecord>),
 }
 
 impl Resource<'_> {
@@ -185,6 +197,7 @@ impl Resource<'_> {
             Self::TaskDefinition(record) => &record.tags,
             Self::ContainerInstance(record) => &record.tags,
             Self::Task(record) => &record.tags,
+            Self::Service(record) => &record.tags,
         }
     }
 
@@ -201,6 +214,9 @@ impl Resource<'_> {
             Self::ContainerInstance(record) => {
                 let record = ContainerInstanceRecord { tags, ..ContainerInstanceRecord::clone(record) };
                 Change::PutContainerInstance(scope, Arc::new(record))
+            }
+            Self::Service(record) => {
+                Change::PutService(scope, Arc::new(ServiceRecord { tags, ..ServiceRecord::clone(record) }))
             }
             Self::Task(record) => Change::PutTask(scope, Arc::new(TaskRecord { tags, ..TaskRecord::clone(record) })),
         }

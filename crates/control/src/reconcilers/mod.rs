@@ -7,6 +7,7 @@
 mod archiver;
 mod deadlines;
 mod expiry;
+mod services;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod tests;
 pub use archiver::{Archiver, ArchiverLimits};
 pub use deadlines::{TaskDeadlines, TaskDeadlinesLimits};
 pub use expiry::{ClientTokenExpiry, ContainerInstanceExpiry, TaskDefinitionDeletion};
+pub use services::{ServiceScheduler, ServiceSchedulerLimits, ServiceWaker};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -33,6 +33,24 @@ impl StopCause {
         Self { code: TaskStopCode::EssentialContainerExited, reason: "Essential container in task exited".to_owned() }
     }
 
+    /// The service scheduler does not want it any more.
+    #[must_use]
+    pub fn service_scheduler(deployment: &str) -> Self {
+        Self {
+            code: TaskStopCode::ServiceSchedulerInitiated,
+            reason: format!("Scaling activity initiated by (deployment {deployment})"),
+        }
+    }
+
+    /// Its essential containers failed their health checks.
+    #[must_use]
+    pub fn unhealthy() -> Self {
+        Self {
+            code: TaskStopCode::ServiceSchedulerInitiated,
+            reason: "Task failed container health checks".to_owned(),
+        }
+    }
+
     /// It never ran.
     #[must_use]
     pub fn failed_to_start(reason: &str) -> Self {

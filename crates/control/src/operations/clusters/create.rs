@@ -12,10 +12,12 @@ use longshore_wire::RequestContext;
 use super::{Field, rules, view};
 use crate::changes::Change;
 use crate::engine::Engine;
-use crate::operations::DEFAULT_CLUSTER;
+use crate::operations::{DEFAULT_CLUSTER, account_settings, capacity_providers};
 use crate::service::scope_of;
 use crate::state::{ClusterState, ScopeState};
 
+/// The setting that new clusters take over from their maker.
+const INSIGHTS: &str = "containerInsights";
 /// Most ACTIVE clusters of an account in a region (guide chapter 22).
 const MAX_CLUSTERS: usize = 10_000;
 
@@ -31,9 +33,18 @@ pub async fn create(
 ) -> Result<CreateClusterResponse, ServiceError> {
     let wanted = wanted(engine, &input)?;
     let scope = scope_of(context);
+    let providers = input.capacity_providers.clone().unwrap_or_default();
+    let strategy = input.default_capacity_provider_strategy.clone().unwrap_or_default();
     let cluster = engine
         .write(|state, changes| {
             let state = state.scope(&scope);
+            let mut wanted = wanted;
+            wanted.capacity_providers = capacity_providers::check_associable(state, &scope, &providers)?;
+            wanted.default_strategy = capacity_providers::strategy(&scope, strategy, &wanted.capacity_providers)?;
+            wanted.attachments = super::providers::attachments(engine, state, &wanted);
+            if wanted.settings.is_empty() {
+                wanted.settings = rules::account_default(account_settings::effective_for(state, context, INSIGHTS));
+            }
             if let Some(existing) = state.active_cluster(&wanted.name) {
                 same_arguments(&existing.record, &wanted, &input)?;
                 return Ok(view(&scope, existing, &existing.record, &Field::of_changes()));
@@ -47,7 +58,7 @@ pub async fn create(
     Ok(CreateClusterResponse { cluster: Some(cluster) })
 }
 
-/// The cluster that `input` asks for.
+/// The cluster that `input` asks for, without what depends on others.
 fn wanted(engine: &Engine, input: &CreateClusterRequest) -> Result<ClusterRecord, ServiceError> {
     let name = input.cluster_name.clone().unwrap_or_else(|| DEFAULT_CLUSTER.to_owned());
     rules::name(&name)?;
@@ -56,9 +67,6 @@ fn wanted(engine: &Engine, input: &CreateClusterRequest) -> Result<ClusterRecord
     if let Some(configuration) = &input.configuration {
         rules::configuration(configuration)?;
     }
-    let capacity_providers = input.capacity_providers.clone().unwrap_or_default();
-    rules::capacity_providers(&capacity_providers)?;
-    let strategy = input.default_capacity_provider_strategy.clone().unwrap_or_default();
     Ok(ClusterRecord {
         id: Id::random(&*engine.seams().random),
         name,
@@ -66,8 +74,9 @@ fn wanted(engine: &Engine, input: &CreateClusterRequest) -> Result<ClusterRecord
         created_at: engine.seams().clock.now(),
         settings,
         configuration: input.configuration.clone(),
-        default_strategy: rules::strategy(strategy, &capacity_providers)?,
-        capacity_providers,
+        capacity_providers: Vec::new(),
+        attachments: Vec::new(),
+        default_strategy: Vec::new(),
         service_connect_namespace: input
             .service_connect_defaults
             .as_ref()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use longshore_api::ServiceError;
 use longshore_api::ecs::{DeleteClusterRequest, DeleteClusterResponse, error};
 use longshore_model::records::{ClusterRecord, ClusterStatus};
+use longshore_model::service::ServiceStatus;
 use longshore_wire::RequestContext;
 
 use super::view;
@@ -18,7 +19,7 @@ use crate::state::ClusterState;
 /// Makes an empty cluster INACTIVE; it stays describable and its name is free again.
 ///
 /// # Errors
-/// `ClusterNotFoundException`, `ClusterContainsContainerInstancesException`,
+/// `ClusterNotFoundException`, `ClusterContainsContainerInstancesException`, `ClusterContainsServicesException`,
 /// `ClusterContainsTasksException`.
 pub async fn delete(
     engine: &Engine,
@@ -43,6 +44,11 @@ fn check_empty(cluster: &ClusterState) -> Result<(), ServiceError> {
     if cluster.registered_instances() > 0 {
         return Err(error::cluster_contains_container_instances_exception(
             "The Cluster cannot be deleted while Container Instances are active or draining.",
+        ));
+    }
+    if cluster.services.values().any(|service| service.status != ServiceStatus::Inactive) {
+        return Err(error::cluster_contains_services_exception(
+            "The Cluster cannot be deleted while Services are active.",
         ));
     }
     if cluster.tasks.len() > cluster.index.stopped.len() {

@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 
 use longshore_api::ecs::{Cluster, ClusterField, ClusterServiceConnectDefaults, KeyValuePair, LaunchType};
 use longshore_model::records::ClusterRecord;
+use longshore_model::service::ServiceStatus;
 use longshore_model::{Scope, tags};
 
 use crate::state::ClusterState;
@@ -69,14 +70,15 @@ fn view(scope: &Scope, cluster: &ClusterState, record: &ClusterRecord, include: 
         registered_container_instances_count: count(cluster.registered_instances()),
         running_tasks_count: count(cluster.index.running_count),
         pending_tasks_count: count(cluster.index.pending.len()),
-        active_services_count: Some(0),
+        active_services_count: count(cluster.services_with(ServiceStatus::Active).count()),
         statistics: Some(if shown(Field::Statistics) { statistics(cluster) } else { Vec::new() }),
         tags: Some(if shown(Field::Tags) { tags::to_list(&record.tags) } else { Vec::new() }),
         settings: Some(if shown(Field::Settings) { rules::effective_settings(record) } else { Vec::new() }),
         capacity_providers: Some(record.capacity_providers.clone()),
         default_capacity_provider_strategy: Some(record.default_strategy.clone()),
-        attachments: shown(Field::Attachments).then(Vec::new),
-        attachments_status: None,
+        attachments: shown(Field::Attachments).then(|| record.attachments.clone()),
+        attachments_status: (shown(Field::Attachments) && !record.attachments.is_empty())
+            .then(|| "UPDATE_COMPLETE".to_owned()),
         service_connect_defaults: record
             .service_connect_namespace
             .clone()
@@ -89,6 +91,9 @@ fn statistics(cluster: &ClusterState) -> Vec<KeyValuePair> {
     let types = [(LaunchType::Ec2, "EC2"), (LaunchType::Fargate, "Fargate"), (LaunchType::External, "External")];
     let tasks =
         |launch_type: &LaunchType| cluster.index.launch_types.get(launch_type.as_str()).copied().unwrap_or_default();
+    let services = |status: ServiceStatus, launch_type: &LaunchType| {
+        cluster.services_with(status).filter(|it| it.settings.launch_type.as_ref() == Some(launch_type)).count()
+    };
     let mut pairs = Vec::new();
     let mut add = |name: String, value: usize| {
         pairs.push(KeyValuePair { name: Some(name), value: Some(value.to_string()) });
@@ -99,11 +104,11 @@ fn statistics(cluster: &ClusterState) -> Vec<KeyValuePair> {
     for (launch_type, name) in &types {
         add(format!("pending{name}TasksCount"), tasks(launch_type).1);
     }
-    for (_, name) in &types {
-        add(format!("active{name}ServiceCount"), 0);
+    for (launch_type, name) in &types {
+        add(format!("active{name}ServiceCount"), services(ServiceStatus::Active, launch_type));
     }
-    for (_, name) in &types {
-        add(format!("draining{name}ServiceCount"), 0);
+    for (launch_type, name) in &types {
+        add(format!("draining{name}ServiceCount"), services(ServiceStatus::Draining, launch_type));
     }
     pairs
 }

@@ -1,17 +1,10 @@
 //! What a cluster's members may be.
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{
-    CapacityProviderStrategyItem, ClusterConfiguration, ClusterSetting, ClusterSettingName, ExecuteCommandLogging,
-    error,
-};
+use longshore_api::ecs::{ClusterConfiguration, ClusterSetting, ClusterSettingName, ExecuteCommandLogging, error};
 use longshore_model::names;
 use longshore_model::records::ClusterRecord;
 
-/// Capacity providers that every account has without making them (guide chapter 3).
-const OFFERED_PROVIDERS: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
-/// Most providers of a strategy.
-const MAX_STRATEGY: usize = 20;
 /// Values of `containerInsights`.
 const INSIGHTS: [&str; 3] = ["enabled", "disabled", "enhanced"];
 
@@ -57,6 +50,16 @@ pub(super) fn effective_settings(record: &ClusterRecord) -> Vec<ClusterSetting> 
     vec![ClusterSetting { name, value: Some(value) }]
 }
 
+/// The settings of a new cluster whose maker chose `insights` for its clusters.
+pub(super) fn account_default(insights: Option<&str>) -> Vec<ClusterSetting> {
+    let chosen = insights.filter(|value| *value != "disabled");
+    let setting = |value: &str| ClusterSetting {
+        name: Some(ClusterSettingName::ContainerInsights),
+        value: Some(value.to_owned()),
+    };
+    chosen.map(setting).into_iter().collect()
+}
+
 /// `OVERRIDE` and a log configuration come together (API reference, `ExecuteCommandConfiguration`).
 pub(super) fn configuration(configuration: &ClusterConfiguration) -> Result<(), ServiceError> {
     let Some(execute) = &configuration.execute_command_configuration else { return Ok(()) };
@@ -70,52 +73,4 @@ pub(super) fn configuration(configuration: &ClusterConfiguration) -> Result<(), 
         }
         _ => Ok(()),
     }
-}
-
-pub(super) fn capacity_providers(providers: &[String]) -> Result<(), ServiceError> {
-    for (at, provider) in providers.iter().enumerate() {
-        if !OFFERED_PROVIDERS.contains(&provider.as_str()) {
-            return Err(invalid(format!(
-                "The specified capacity provider '{provider}' was not found. Specify a valid name or ARN and try again."
-            )));
-        }
-        if providers[..at].contains(provider) {
-            return Err(invalid(format!("The capacity provider '{provider}' is given more than once.")));
-        }
-    }
-    Ok(())
-}
-
-/// The strategy with the defaults that answers show: weight 0, base 0.
-pub(super) fn strategy(
-    given: Vec<CapacityProviderStrategyItem>,
-    providers: &[String],
-) -> Result<Vec<CapacityProviderStrategyItem>, ServiceError> {
-    if given.len() > MAX_STRATEGY {
-        return Err(invalid(format!(
-            "A capacity provider strategy can have at most {MAX_STRATEGY} items; this one has {}.",
-            given.len()
-        )));
-    }
-    if given.iter().filter(|item| item.base.unwrap_or(0) > 0).count() > 1 {
-        return Err(invalid("Only one capacity provider in a capacity provider strategy can have a base defined."));
-    }
-    let mut strategy: Vec<CapacityProviderStrategyItem> = Vec::new();
-    for item in given {
-        let provider = item.capacity_provider.as_deref().unwrap_or("null");
-        if !providers.iter().any(|associated| associated == provider) {
-            return Err(invalid(format!(
-                "The capacity provider '{provider}' of the default strategy is not associated with the cluster."
-            )));
-        }
-        if strategy.iter().any(|earlier| earlier.capacity_provider == item.capacity_provider) {
-            return Err(invalid(format!("The capacity provider '{provider}' is in the strategy more than once.")));
-        }
-        strategy.push(CapacityProviderStrategyItem {
-            weight: Some(item.weight.unwrap_or(0)),
-            base: Some(item.base.unwrap_or(0)),
-            capacity_provider: item.capacity_provider,
-        });
-    }
-    Ok(strategy)
 }

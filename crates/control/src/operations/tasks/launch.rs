@@ -21,7 +21,7 @@ const MAX_OVERRIDES: usize = 8192;
 
 /// The members that both calls have, checked as far as the request alone allows.
 #[derive(Debug)]
-pub(super) struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     pub definition: &'a TaskDefinitionRecord,
     pub overrides: Option<&'a ecs::TaskOverride>,
     pub group: String,

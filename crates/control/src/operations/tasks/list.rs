@@ -90,7 +90,11 @@ impl<'a> Filter<'a> {
         }
         if let Some(group) = &filter.group {
             let tasks = index.group.get(group);
-            indexes.push(Some(tasks.ok_or_else(|| ecs::error::service_not_found_exception("Service not found."))?));
+            let name = group.strip_prefix("service:").unwrap_or(group);
+            if tasks.is_none() && !cluster.services.contains_key(name) {
+                return Err(ecs::error::service_not_found_exception("Service not found."));
+            }
+            indexes.push(tasks);
         }
         if given(&input.daemon_name).is_some() {
             indexes.push(None);

@@ -1,11 +1,11 @@
 //! Tasks.
 
 mod describe;
-mod launch;
+pub(crate) mod launch;
 mod list;
 mod network;
-mod placement;
-mod run;
+pub(crate) mod placement;
+pub(crate) mod run;
 mod start;
 mod stop;
 mod tagging;

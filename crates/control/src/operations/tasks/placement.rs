@@ -15,7 +15,7 @@ const MAX_STRATEGIES: usize = 5;
 ///
 /// # Errors
 /// `InvalidParameterException`.
-pub(super) fn constraints(
+pub(crate) fn constraints(
     definition: &TaskDefinition,
     given: Option<&[PlacementConstraint]>,
 ) -> Result<Vec<Constraint>, ServiceError> {
@@ -64,7 +64,7 @@ fn member_of(expression: Option<&str>) -> Result<Constraint, ServiceError> {
 ///
 /// # Errors
 /// `InvalidParameterException`.
-pub(super) fn strategies(given: Option<&[PlacementStrategy]>) -> Result<Vec<Strategy>, ServiceError> {
+pub(crate) fn strategies(given: Option<&[PlacementStrategy]>) -> Result<Vec<Strategy>, ServiceError> {
     let given = given.unwrap_or_default();
     if given.len() > MAX_STRATEGIES {
         let message = format!("{} placement strategies are too many: give at most {MAX_STRATEGIES}.", given.len());

@@ -154,7 +154,7 @@ fn launch_type(
 ///
 /// # Errors
 /// `InvalidParameterException`.
-pub(super) fn check_compatible(
+pub(crate) fn check_compatible(
     definition: &ecs::TaskDefinition,
     launch_type: &ecs::LaunchType,
 ) -> Result<(), ServiceError> {

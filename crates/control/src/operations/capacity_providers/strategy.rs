@@ -1,0 +1,128 @@
+//! Which capacity providers a cluster may have, and what its default strategy may say.
+
+use longshore_api::ServiceError;
+use longshore_api::ecs::{CapacityProviderStrategyItem, error};
+use longshore_model::Scope;
+use longshore_model::capacity_provider::{self, BUILT_IN};
+use longshore_model::records::TaskStatus;
+use longshore_model::service::ServiceStatus;
+
+use crate::state::{ClusterState, ScopeState};
+
+/// Most providers of a cluster, and most items of a strategy.
+const MAX_PROVIDERS: usize = 20;
+
+fn invalid(message: impl Into<String>) -> ServiceError {
+    error::invalid_parameter_exception(message)
+}
+
+/// The names of the providers that a cluster is to have, in the request's order.
+///
+/// # Errors
+/// `InvalidParameterException` for one that can't be used or is given twice, and for too many.
+pub(crate) fn check_associable(
+    state: &ScopeState,
+    scope: &Scope,
+    given: &[String],
+) -> Result<Vec<String>, ServiceError> {
+    if given.len() > MAX_PROVIDERS {
+        let message =
+            format!("A cluster can have at most {MAX_PROVIDERS} capacity providers; {} were given.", given.len());
+        return Err(invalid(message));
+    }
+    let mut names: Vec<String> = Vec::new();
+    for named in given {
+        let usable = |name: &&str| {
+            BUILT_IN.contains(name) || state.capacity_providers.get(*name).is_some_and(|known| known.is_active())
+        };
+        let name = capacity_provider::name_of(scope, named).filter(usable).ok_or_else(|| {
+            invalid(format!(
+                "The specified capacity provider '{named}' was not found. Specify a valid name or ARN and try again."
+            ))
+        })?;
+        if names.iter().any(|known| known == name) {
+            return Err(invalid(format!("The capacity provider '{name}' is given more than once.")));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// The strategy with the defaults that answers show: weight 0, base 0.
+///
+/// # Errors
+/// `InvalidParameterException` for providers that the cluster has not, that are given twice or are of
+/// two kinds, for more than one base, and for too many items.
+pub(crate) fn strategy(
+    scope: &Scope,
+    given: Vec<CapacityProviderStrategyItem>,
+    associated: &[String],
+) -> Result<Vec<CapacityProviderStrategyItem>, ServiceError> {
+    if given.len() > MAX_PROVIDERS {
+        return Err(invalid(format!(
+            "A capacity provider strategy can have at most {MAX_PROVIDERS} items; this one has {}.",
+            given.len()
+        )));
+    }
+    if given.iter().filter(|item| item.base.unwrap_or(0) > 0).count() > 1 {
+        return Err(invalid("Only one capacity provider in a capacity provider strategy can have a base defined."));
+    }
+    let mut strategy: Vec<CapacityProviderStrategyItem> = Vec::new();
+    for item in given {
+        let named = item.capacity_provider.as_deref().unwrap_or_default();
+        let has = |name: &&str| associated.iter().any(|associated| associated == name);
+        let name = capacity_provider::name_of(scope, named).filter(has).ok_or_else(|| {
+            invalid(format!(
+                "The capacity provider '{named}' of the default strategy is not associated with the cluster."
+            ))
+        })?;
+        if strategy.iter().any(|earlier| earlier.capacity_provider.as_deref() == Some(name)) {
+            return Err(invalid(format!("The capacity provider '{name}' is in the strategy more than once.")));
+        }
+        strategy.push(CapacityProviderStrategyItem {
+            weight: Some(item.weight.unwrap_or(0)),
+            base: Some(item.base.unwrap_or(0)),
+            capacity_provider: Some(name.to_owned()),
+        });
+    }
+    let is_fargate = |item: &CapacityProviderStrategyItem| {
+        item.capacity_provider.as_deref().is_some_and(|name| BUILT_IN.contains(&name))
+    };
+    let fargate = strategy.iter().filter(|item| is_fargate(item)).count();
+    if fargate > 0 && fargate < strategy.len() {
+        return Err(invalid(
+            "The capacity provider strategy cannot contain both Fargate and Auto Scaling group capacity providers. Specify one kind and try again.",
+        ));
+    }
+    Ok(strategy)
+}
+
+/// Whether `cluster` may go on with only the providers `left`.
+///
+/// # Errors
+/// `ResourceInUseException` when a service or a task uses another one.
+pub(crate) fn check_removable(cluster: &ClusterState, scope: &Scope, left: &[String]) -> Result<(), ServiceError> {
+    let is_removed = |name: &str| {
+        !left.iter().any(|left| left == name) && cluster.record.capacity_providers.iter().any(|it| it == name)
+    };
+    let in_use = |name: &str, user: String| {
+        Err(error::resource_in_use_exception(format!(
+            "The specified capacity provider is in use and cannot be removed: {name} is used by {user}."
+        )))
+    };
+    for service in cluster.services.values().filter(|service| service.status != ServiceStatus::Inactive) {
+        let strategy = service.settings.capacity_provider_strategy.iter().flatten();
+        for name in strategy.filter_map(|item| item.capacity_provider.as_deref()) {
+            let name = capacity_provider::name_of(scope, name).unwrap_or(name);
+            if is_removed(name) {
+                return in_use(name, scope.service_arn(&cluster.record.name, &service.name));
+            }
+        }
+    }
+    for task in cluster.tasks.values().filter(|task| task.last_status != TaskStatus::Stopped) {
+        if let Some(name) = task.capacity_provider.as_deref().filter(|name| is_removed(name)) {
+            return in_use(name, scope.task_arn(&cluster.record.name, task.id));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! CreateService.
+
+use std::sync::Arc;
+
+use longshore_api::ServiceError;
+use longshore_api::ecs::{
+    CreateServiceRequest, CreateServiceResponse, DeploymentControllerType, LaunchType, SchedulingStrategy, error,
+};
+use longshore_model::service::{self, ServiceRecord, ServiceStatus};
+use longshore_model::tags;
+use longshore_wire::RequestContext;
+
+use super::view::view;
+use super::{check_in_cluster, check_supported, deployment};
+use crate::changes::Change;
+use crate::engine::Engine;
+use crate::operations::resolve_cluster;
+use crate::operations::task_definitions::resolve_active;
+use crate::service::scope_of;
+use crate::state::ClusterState;
+
+/// Makes a service; its tasks follow.
+///
+/// # Errors
+/// `ClusterNotFoundException`, `ClientException` (no such task definition), `InvalidParameterException`,
+/// `UnsupportedFeatureException`.
+pub async fn create_service(
+    engine: &Engine,
+    context: &RequestContext,
+    input: CreateServiceRequest,
+) -> Result<CreateServiceResponse, ServiceError> {
+    let scope = scope_of(context);
+    let given = service::from_request(&input)?;
+    check_supported(&[
+        (
+            "serviceConnectConfiguration",
+            input.service_connect_configuration.as_ref().is_some_and(|it| it.enabled == Some(true)),
+        ),
+        ("volumeConfigurations", input.volume_configurations.as_ref().is_some_and(|it| !it.is_empty())),
+        ("vpcLatticeConfigurations", input.vpc_lattice_configurations.as_ref().is_some_and(|it| !it.is_empty())),
+        ("gatewayConnectors", input.gateway_connectors.as_ref().is_some_and(|it| !it.is_empty())),
+    ])?;
+    let tags = tags::on_creation(input.tags.as_deref())?;
+    let name = input.service_name.clone().unwrap_or_default();
+    let (now, random) = (engine.seams().clock.now(), &*engine.seams().random);
+    engine
+        .write(|state, changes| {
+            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
+            if let Some(existing) = known(cluster, &name, input.client_token.as_deref())? {
+                let service = Some(view(&scope, cluster, existing, true));
+                return Ok(CreateServiceResponse { service });
+            }
+            let mut settings = given;
+            let external = settings.deployment_controller.as_ref().and_then(|it| it.r#type.clone())
+                == Some(DeploymentControllerType::External);
+            let named = input.task_definition.as_deref().filter(|named| !named.is_empty());
+            let definition = named.map(|named| resolve_active(state.scope(&scope), &scope, named)).transpose()?;
+            let desired = input.desired_count.unwrap_or(0);
+            service::check(&settings, desired, definition.map(|it| &it.definition))?;
+            if settings.launch_type.is_none() && settings.capacity_provider_strategy.is_none() && !external {
+                // The cluster's default comes before the launch type EC2.
+                match &cluster.record.default_strategy {
+                    none if none.is_empty() => settings.launch_type = Some(LaunchType::Ec2),
+                    default => settings.capacity_provider_strategy = Some(default.clone()),
+                }
+            }
+            check_in_cluster(cluster, &settings, definition.map(|it| &**it))?;
+            let daemon = settings.scheduling_strategy == Some(SchedulingStrategy::Daemon);
+            let desired = if daemon { 0 } else { desired };
+            let deployments =
+                definition.map(|it| deployment(it, &settings, desired, now, random)).into_iter().collect();
+            let record = ServiceRecord {
+                cluster: cluster.record.id,
+                name: name.clone(),
+                status: ServiceStatus::Active,
+                desired_count: desired,
+                settings,
+                created_at: now,
+                created_by: context.principal.arn(),
+                client_token: input.client_token.clone(),
+                deployments,
+                events: Vec::new(),
+                steady_at: None,
+                refused: None,
+                tags,
+            };
+            let service = Some(view(&scope, cluster, &record, true));
+            changes.push(Change::PutService(scope.clone(), Arc::new(record)));
+            Ok::<_, ServiceError>(CreateServiceResponse { service })
+        })
+        .await
+}
+
+/// The service that an earlier call with the same name and token made.
+fn known<'a>(
+    cluster: &'a ClusterState,
+    name: &str,
+    token: Option<&str>,
+) -> Result<Option<&'a ServiceRecord>, ServiceError> {
+    match cluster.services.get(name) {
+        None => Ok(None),
+        Some(existing) => match existing.status {
+            ServiceStatus::Inactive => Ok(None),
+            ServiceStatus::Draining => {
+                Err(error::invalid_parameter_exception("Unable to Start a service that is still Draining."))
+            }
+            ServiceStatus::Active if token.is_some() && existing.client_token.as_deref() == token => Ok(Some(existing)),
+            ServiceStatus::Active => Err(error::invalid_parameter_exception("Creation of service was not idempotent.")),
+        },
+    }
+}

@@ -1,0 +1,128 @@
+//! Services.
+
+mod create;
+mod delete;
+mod describe;
+#[cfg(test)]
+mod tests;
+mod update;
+mod view;
+
+pub use create::create_service;
+pub use delete::delete_service;
+pub use describe::{describe_services, list_services, list_services_by_namespace};
+pub use update::update_service;
+
+use std::sync::Arc;
+
+use longshore_api::ServiceError;
+use longshore_api::ecs::{Deployment, DeploymentRolloutState, Service, error};
+use longshore_model::Scope;
+use longshore_model::arn::InCluster;
+use longshore_model::records::TaskDefinitionRecord;
+use longshore_model::service::{DeploymentRecord, ServiceRecord};
+use longshore_seams::{Random, Timestamp};
+
+use crate::operations::tasks::{placement, run};
+use crate::state::ClusterState;
+
+/// The service of `cluster` that `named` (name, short or long ARN) means, whatever its status.
+///
+/// # Errors
+/// `InvalidParameterException` for an ARN of something else.
+pub fn find_service<'a>(
+    cluster: &'a ClusterState,
+    scope: &Scope,
+    named: &str,
+) -> Result<Option<&'a Arc<ServiceRecord>>, ServiceError> {
+    match scope.in_cluster("service", named) {
+        InCluster::Bare(name) => Ok(cluster.services.get(name)),
+        InCluster::Qualified(of, name) if of == cluster.record.name => Ok(cluster.services.get(name)),
+        InCluster::Qualified(..) => Ok(None),
+        InCluster::Foreign => Err(error::invalid_parameter_exception(format!(
+            "Invalid identifier: {named} is not a service of this account and region."
+        ))),
+    }
+}
+
+fn resolve_service<'a>(
+    cluster: &'a ClusterState,
+    scope: &Scope,
+    named: Option<&str>,
+) -> Result<&'a Arc<ServiceRecord>, ServiceError> {
+    find_service(cluster, scope, named.unwrap_or(""))?
+        .ok_or_else(|| error::service_not_found_exception("Service not found."))
+}
+
+/// Ten digits and nine more, as the ids of ECS's own deployments.
+fn deployment_id(random: &dyn Random) -> String {
+    format!("ecs-svc/{:019}", random.below(10_000_000_000_000_000_000))
+}
+
+/// A deployment that has just begun.
+fn deployment(
+    definition: &TaskDefinitionRecord,
+    settings: &Service,
+    desired_count: i32,
+    now: Timestamp,
+    random: &dyn Random,
+) -> DeploymentRecord {
+    let id = deployment_id(random);
+    DeploymentRecord {
+        family: definition.family.clone(),
+        revision: definition.revision,
+        settings: Deployment {
+            launch_type: settings.launch_type.clone(),
+            capacity_provider_strategy: settings.capacity_provider_strategy.clone(),
+            platform_version: settings.platform_version.clone(),
+            network_configuration: settings.network_configuration.clone(),
+            ..Deployment::default()
+        },
+        desired_count,
+        created_at: now,
+        updated_at: now,
+        rollout_state: DeploymentRolloutState::InProgress,
+        rollout_reason: format!("ECS deployment {id} in progress."),
+        failed_tasks: 0,
+        failures_in_a_row: 0,
+        counted: None,
+        retry_at: None,
+        id,
+    }
+}
+
+/// Checks what needs the cluster and the task definition beside the settings themselves.
+fn check_in_cluster(
+    cluster: &ClusterState,
+    settings: &Service,
+    definition: Option<&TaskDefinitionRecord>,
+) -> Result<(), ServiceError> {
+    for item in settings.capacity_provider_strategy.iter().flatten() {
+        let named = item.capacity_provider.as_deref().unwrap_or("");
+        let name = named.rsplit('/').next().unwrap_or(named);
+        if !cluster.record.capacity_providers.iter().any(|known| known == name) {
+            return Err(error::invalid_parameter_exception(format!(
+                "The specified capacity provider '{name}' is not associated with the cluster {}.",
+                cluster.record.name
+            )));
+        }
+    }
+    placement::strategies(settings.placement_strategy.as_deref())?;
+    if let Some(definition) = definition {
+        placement::constraints(&definition.definition, settings.placement_constraints.as_deref())?;
+        if let Some(launch_type) = &settings.launch_type {
+            run::check_compatible(&definition.definition, launch_type)?;
+        }
+    }
+    Ok(())
+}
+
+/// A precise refusal of what no part of this control plane acts on.
+fn check_supported(given: &[(&str, bool)]) -> Result<(), ServiceError> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((member, _)) => Err(error::unsupported_feature_exception(format!(
+            "A service with {member} is not supported yet: leave it out."
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,193 @@
+use serde_json::{Value, json};
+
+use crate::operations::testing::World;
+
+async fn world() -> World {
+    let world = World::with_default_cluster().await;
+    world.family("web", 1, 4, json!({"portMappings": [{"containerPort": 80}]})).await;
+    world
+}
+
+async fn create(world: &World, own: Value) -> Value {
+    world.ok("CreateService", request(own)).await["service"].clone()
+}
+
+fn request(own: Value) -> Value {
+    let mut input = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2});
+    input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    input
+}
+
+async fn described(world: &World) -> Value {
+    let input = json!({"services": ["web"], "include": ["TAGS"]});
+    world.ok("DescribeServices", input).await["services"][0].clone()
+}
+
+async fn refused(world: &World, own: Value) -> String {
+    let (code, message) = world.refused("CreateService", request(own)).await;
+    assert_eq!(code, "InvalidParameterException", "{message}");
+    message
+}
+
+// spec: 15-009, 15-018, 15-024, 15-027, 15-040
+#[tokio::test]
+async fn a_new_service_has_ecs_s_defaults_and_survives_a_restart() {
+    let world = world().await;
+    let made = create(&world, json!({})).await;
+    assert_eq!(made["serviceArn"], world.arn("service/default/web"));
+    assert_eq!((&made["status"], &made["desiredCount"]), (&json!("ACTIVE"), &json!(2)));
+    assert_eq!((&made["launchType"], &made["schedulingStrategy"]), (&json!("EC2"), &json!("REPLICA")));
+    assert_eq!(made["deploymentController"]["type"], "ECS");
+    let configuration = &made["deploymentConfiguration"];
+    assert_eq!((&configuration["maximumPercent"], &configuration["minimumHealthyPercent"]), (&json!(200), &json!(100)));
+    let deployment = &made["deployments"][0];
+    assert_eq!((&deployment["status"], &deployment["rolloutState"]), (&json!("PRIMARY"), &json!("IN_PROGRESS")));
+    assert_eq!(deployment["taskDefinition"], world.arn("task-definition/web:1"));
+    let before = described(&world).await;
+    let world = world.restarted().await;
+    assert_eq!(described(&world).await, before);
+}
+
+// spec: 15-005, 15-006
+#[tokio::test]
+async fn a_daemon_may_not_exceed_one_task_an_instance() {
+    let world = world().await;
+    let daemon = json!({"schedulingStrategy": "DAEMON", "deploymentConfiguration": {"maximumPercent": 200}});
+    refused(&world, daemon).await;
+    let made = create(&world, json!({"schedulingStrategy": "DAEMON"})).await;
+    let configuration = &made["deploymentConfiguration"];
+    assert_eq!((&configuration["maximumPercent"], &configuration["minimumHealthyPercent"]), (&json!(100), &json!(0)));
+}
+
+// spec: 15-007, 15-008, 15-028, 15-030, 15-047, 15-051, 15-052, 15-056, 15-057, 15-058
+#[tokio::test]
+async fn combinations_that_ecs_refuses_are_refused() {
+    let world = world().await;
+    let group = json!({"targetGroupArn": "arn:g", "containerName": "main", "containerPort": 80});
+    let classic = json!({"loadBalancerName": "lb", "containerName": "main", "containerPort": 80});
+    let both =
+        json!({"targetGroupArn": "arn:g", "loadBalancerName": "lb", "containerName": "main", "containerPort": 80});
+    let other_port = json!({"targetGroupArn": "arn:g", "containerName": "main", "containerPort": 81});
+    let other_name = json!({"targetGroupArn": "arn:g", "containerName": "side", "containerPort": 80});
+    for own in [
+        json!({"serviceName": "a.b"}),
+        json!({"serviceName": "x".repeat(256)}),
+        json!({"desiredCount": null}),
+        json!({"schedulingStrategy": "DAEMON", "launchType": "FARGATE"}),
+        json!({"schedulingStrategy": "DAEMON", "deploymentController": {"type": "CODE_DEPLOY"}}),
+        json!({"schedulingStrategy": "DAEMON", "deploymentController": {"type": "EXTERNAL"}}),
+        json!({"schedulingStrategy": "DAEMON", "loadBalancers": [classic]}),
+        json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}),
+        json!({"healthCheckGracePeriodSeconds": 5}),
+        json!({"loadBalancers": vec![group; 6]}),
+        json!({"loadBalancers": [both]}),
+        json!({"loadBalancers": [other_port]}),
+        json!({"loadBalancers": [other_name]}),
+        json!({"role": "ecsServiceRole"}),
+    ] {
+        refused(&world, own).await;
+    }
+}
+
+// spec: 15-041, 15-042, 15-043
+#[tokio::test]
+async fn placement_is_checked_when_the_service_is_made() {
+    let world = world().await;
+    let strategy = json!({"type": "spread", "field": "instanceId"});
+    refused(&world, json!({"placementStrategy": vec![strategy; 5]})).await;
+    refused(&world, json!({"placementStrategy": [{"type": "binpack", "field": "disk"}]})).await;
+    refused(&world, json!({"placementConstraints": [{"type": "distinctInstance", "expression": "x"}]})).await;
+    refused(&world, json!({"placementConstraints": [{"type": "memberOf", "expression": "attribute:a =="}]})).await;
+    refused(&world, json!({"placementConstraints": vec![json!({"type": "distinctInstance"}); 11]})).await;
+}
+
+#[tokio::test]
+async fn a_name_is_taken_unless_the_same_token_comes_again() {
+    let world = world().await;
+    let first = create(&world, json!({"clientToken": "one"})).await;
+    assert_eq!(create(&world, json!({"clientToken": "one"})).await["createdAt"], first["createdAt"]);
+    assert_eq!(refused(&world, json!({"clientToken": "two"})).await, "Creation of service was not idempotent.");
+    assert_eq!(refused(&world, json!({})).await, "Creation of service was not idempotent.");
+}
+
+// spec: 15-015, 15-089
+#[tokio::test]
+async fn a_new_definition_begins_a_deployment_and_a_new_count_does_not() {
+    let world = world().await;
+    let first = create(&world, json!({})).await["deployments"][0]["id"].clone();
+    let scaled = world.ok("UpdateService", json!({"service": "web", "desiredCount": 5})).await["service"].clone();
+    assert_eq!((&scaled["deployments"][0]["id"], &scaled["deployments"][0]["desiredCount"]), (&first, &json!(5)));
+    world.family("web", 2, 4, json!({"portMappings": [{"containerPort": 80}]})).await;
+    let update = json!({"service": "web", "taskDefinition": "web"});
+    let moved = world.ok("UpdateService", update).await["service"].clone();
+    assert_eq!(
+        (&moved["deployments"][0]["status"], &moved["deployments"][1]["status"]),
+        (&json!("PRIMARY"), &json!("ACTIVE"))
+    );
+    assert_eq!(moved["deployments"][1]["id"], first);
+    assert_eq!(moved["taskDefinition"], world.arn("task-definition/web:2"));
+    let forced = world.ok("UpdateService", json!({"service": "web", "forceNewDeployment": true})).await;
+    assert_eq!(forced["service"]["deployments"].as_array().unwrap().len(), 3);
+}
+
+// spec: 15-097
+#[tokio::test]
+async fn a_service_that_wants_tasks_is_deleted_only_by_force() {
+    let world = world().await;
+    create(&world, json!({})).await;
+    let (code, _) = world.refused("DeleteService", json!({"service": "web"})).await;
+    assert_eq!(code, "InvalidParameterException");
+    let deleted = world.ok("DeleteService", json!({"service": "web", "force": true})).await;
+    assert_eq!((&deleted["service"]["status"], &deleted["service"]["desiredCount"]), (&json!("DRAINING"), &json!(0)));
+    assert_eq!(world.ok("ListServices", json!({})).await["serviceArns"], json!([]));
+    assert_eq!(world.refused("UpdateService", json!({"service": "web"})).await.0, "ServiceNotActiveException");
+    assert_eq!(refused(&world, json!({})).await, "Unable to Start a service that is still Draining.");
+    assert_eq!(world.refused("DeleteService", json!({"service": "none"})).await.0, "ServiceNotFoundException");
+}
+
+#[tokio::test]
+async fn services_are_listed_by_filter_and_in_pages() {
+    let world = world().await;
+    for number in 0..12 {
+        let strategy = if number == 0 { "DAEMON" } else { "REPLICA" };
+        let own = json!({"serviceName": format!("s{number:02}"), "schedulingStrategy": strategy});
+        create(&world, own).await;
+    }
+    let first = world.ok("ListServices", json!({})).await;
+    assert_eq!(first["serviceArns"].as_array().unwrap().len(), 10);
+    let rest = world.ok("ListServices", json!({"nextToken": first["nextToken"]})).await;
+    assert_eq!(rest["serviceArns"].as_array().unwrap().len(), 2);
+    let daemons = world.ok("ListServices", json!({"schedulingStrategy": "DAEMON"})).await;
+    assert_eq!(daemons["serviceArns"], json!([world.arn("service/default/s00")]));
+    assert_eq!(world.ok("ListServices", json!({"launchType": "FARGATE"})).await["serviceArns"], json!([]));
+}
+
+#[tokio::test]
+async fn unknown_services_are_failures() {
+    let world = world().await;
+    let answer = world.ok("DescribeServices", json!({"services": ["none"]})).await;
+    assert_eq!(answer["services"], json!([]));
+    let failure = json!({"arn": world.arn("service/default/none"), "reason": "MISSING"});
+    assert_eq!(answer["failures"], json!([failure]));
+}
+
+// spec: 16-042
+#[tokio::test]
+async fn an_external_service_needs_a_name_only() {
+    let world = world().await;
+    let made =
+        world.ok("CreateService", json!({"serviceName": "ext", "deploymentController": {"type": "EXTERNAL"}})).await;
+    assert_eq!((&made["service"]["deployments"], &made["service"]["taskSets"]), (&json!([]), &json!([])));
+    refused(&world, json!({"deploymentController": {"type": "EXTERNAL"}})).await;
+}
+
+// spec: 15-044
+#[tokio::test]
+async fn tags_of_a_service_are_set_when_it_is_made_and_later() {
+    let world = world().await;
+    let arn = create(&world, json!({"tags": [{"key": "a", "value": "1"}]})).await["serviceArn"].clone();
+    world.ok("TagResource", json!({"resourceArn": arn, "tags": [{"key": "b", "value": "2"}]})).await;
+    assert_eq!(described(&world).await["tags"], json!([{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]));
+    let many: Vec<Value> = (0..51).map(|n| json!({"key": format!("k{n}"), "value": ""})).collect();
+    refused(&world, json!({"serviceName": "many", "tags": many})).await;
+}

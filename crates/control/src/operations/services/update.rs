@@ -1,0 +1,110 @@
+//! UpdateService.
+
+use std::sync::Arc;
+
+use longshore_api::ServiceError;
+use longshore_api::ecs::{DeploymentControllerType, Service, UpdateServiceRequest, UpdateServiceResponse, error};
+use longshore_model::service::{self, ServiceRecord, ServiceStatus};
+use longshore_wire::RequestContext;
+
+use super::view::view;
+use super::{check_in_cluster, check_supported, deployment, resolve_service};
+use crate::changes::Change;
+use crate::engine::Engine;
+use crate::operations::resolve_cluster;
+use crate::operations::task_definitions::{Reference, resolve_active};
+use crate::service::scope_of;
+
+/// Changes a service. A new task definition, or `forceNewDeployment`, begins a deployment; a new
+/// desired count alone does not.
+///
+/// # Errors
+/// `ClusterNotFoundException`, `ServiceNotFoundException`, `ServiceNotActiveException`,
+/// `ClientException` (no such task definition), `InvalidParameterException`, `UnsupportedFeatureException`.
+pub async fn update_service(
+    engine: &Engine,
+    context: &RequestContext,
+    input: UpdateServiceRequest,
+) -> Result<UpdateServiceResponse, ServiceError> {
+    let scope = scope_of(context);
+    check_supported(&[
+        (
+            "serviceConnectConfiguration",
+            input.service_connect_configuration.as_ref().is_some_and(|it| it.enabled == Some(true)),
+        ),
+        ("volumeConfigurations", input.volume_configurations.as_ref().is_some_and(|it| !it.is_empty())),
+        ("vpcLatticeConfigurations", input.vpc_lattice_configurations.as_ref().is_some_and(|it| !it.is_empty())),
+        ("gatewayConnectors", input.gateway_connectors.as_ref().is_some_and(|it| !it.is_empty())),
+    ])?;
+    let (now, random) = (engine.seams().clock.now(), &*engine.seams().random);
+    engine
+        .write(|state, changes| {
+            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
+            let before = resolve_service(cluster, &scope, input.service.as_deref())?;
+            if before.status != ServiceStatus::Active {
+                return Err(error::service_not_active_exception("Service was not ACTIVE."));
+            }
+            check_controller(before, &input)?;
+            let mut record = ServiceRecord::clone(before);
+            record.settings = service::updated(&before.settings, &input)?;
+            if let Some(desired) = input.desired_count.filter(|_| !before.is_daemon()) {
+                record.desired_count = desired;
+            }
+            let primary = before.deployments.first();
+            let definition = match (input.task_definition.as_deref().filter(|named| !named.is_empty()), primary) {
+                (Some(named), _) => Some(resolve_active(state.scope(&scope), &scope, named)?),
+                // The revision that runs may have been deregistered since; it goes on.
+                (None, Some(primary)) => {
+                    let reference = Reference { family: &primary.family, revision: Some(primary.revision) };
+                    reference.find(state.scope(&scope))
+                }
+                (None, None) => None,
+            };
+            service::check(&record.settings, record.desired_count, definition.map(|it| &it.definition))?;
+            check_in_cluster(cluster, &record.settings, definition.map(|it| &**it))?;
+            if let (Some(definition), Some(primary)) = (definition, primary) {
+                let same = definition.family == primary.family && definition.revision == primary.revision;
+                if !same || input.force_new_deployment == Some(true) || moved(&before.settings, &record.settings) {
+                    let new = deployment(definition, &record.settings, record.desired_count, now, random);
+                    record.deployments.insert(0, new);
+                } else if primary.desired_count != record.desired_count {
+                    record.deployments[0].desired_count = record.desired_count;
+                    record.deployments[0].updated_at = now;
+                }
+            }
+            let service = Some(view(&scope, cluster, &record, true));
+            if record != **before {
+                record.refused = None;
+                changes.push(Change::PutService(scope.clone(), Arc::new(record)));
+            }
+            Ok::<_, ServiceError>(UpdateServiceResponse { service })
+        })
+        .await
+}
+
+/// Whether running tasks have to be replaced to take the new settings.
+fn moved(before: &Service, after: &Service) -> bool {
+    before.network_configuration != after.network_configuration
+        || before.platform_version != after.platform_version
+        || before.launch_type != after.launch_type
+        || before.capacity_provider_strategy != after.capacity_provider_strategy
+        || before.load_balancers != after.load_balancers
+        || before.service_registries != after.service_registries
+        || before.enable_execute_command != after.enable_execute_command
+}
+
+fn check_controller(record: &ServiceRecord, input: &UpdateServiceRequest) -> Result<(), ServiceError> {
+    let beyond = input.task_definition.is_some()
+        || input.network_configuration.is_some()
+        || input.platform_version.is_some()
+        || input.capacity_provider_strategy.is_some()
+        || input.load_balancers.is_some()
+        || input.service_registries.is_some()
+        || input.force_new_deployment == Some(true);
+    if record.controller() == DeploymentControllerType::External && beyond {
+        return Err(error::invalid_parameter_exception(
+            "With the EXTERNAL deployment controller, UpdateService changes only the desired count and the health check grace period: use task sets for the rest.",
+        ));
+    }
+    Ok(())
+}

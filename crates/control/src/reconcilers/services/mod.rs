@@ -1,0 +1,151 @@
+//! The service scheduler: keeps the tasks of every service as its deployments want them.
+//!
+//! Each service is one step at a time: one transaction that looks at the state again, so that a
+//! step that was planned on old news cannot harm. Commits say which services to look at; every
+//! one is looked at now and then all the same.
+
+mod agenda;
+mod launch;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use agenda::ServiceWaker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_api::ServiceError;
+use longshore_seams::BoxFuture;
+
+use self::agenda::{Agenda, Key};
+use self::work::Work;
+use super::{Reconciler, Reconcilers, Round};
+use crate::changes::Change;
+use crate::engine::Engine;
+
+/// Most services of one round.
+const BATCH: usize = 64;
+
+/// Times of the service scheduler.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceSchedulerLimits {
+    /// From RUNNING until a task without health checks counts as healthy (guide chapter 15).
+    pub settle: Duration,
+    /// Between two looks at every service.
+    pub look_again: Duration,
+    /// Until a steady state that lasts is said again.
+    pub steady_again: Duration,
+    /// Until a refused placement that lasts is said again.
+    pub refused_again: Duration,
+}
+
+impl Default for ServiceSchedulerLimits {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(40),
+            look_again: Duration::from_secs(10),
+            steady_again: Duration::from_secs(6 * 3600),
+            refused_again: Duration::from_secs(600),
+        }
+    }
+}
+
+/// The loop.
+#[derive(Debug)]
+pub struct ServiceScheduler {
+    engine: Engine,
+    limits: ServiceSchedulerLimits,
+    agenda: Arc<Agenda>,
+}
+
+impl ServiceScheduler {
+    /// The loop's name.
+    pub const NAME: &'static str = "service-scheduler";
+
+    /// The loop with these limits.
+    #[must_use]
+    pub fn new(engine: Engine, limits: ServiceSchedulerLimits) -> Self {
+        Self { engine, limits, agenda: Arc::default() }
+    }
+
+    /// What tells the loop about commits.
+    #[must_use]
+    pub fn waker(&self, reconcilers: Arc<Reconcilers>) -> ServiceWaker {
+        ServiceWaker::new(self.agenda.clone(), reconcilers)
+    }
+
+    /// Puts on the agenda what is due, and every service when that is due; answers the next ones.
+    fn next(&self) -> Vec<Key> {
+        let now = self.engine.seams().clock.now();
+        let clusters = self.agenda.due(now);
+        let every = self.agenda.begin_pass(now, self.limits.look_again);
+        if every || !clusters.is_empty() {
+            let keys: Vec<Key> = self.engine.peek(|state| {
+                let all = state.scopes().flat_map(|(scope, records)| {
+                    records.clusters.values().map(move |cluster| (scope, cluster))
+                });
+                let looked_at =
+                    all.filter(|(scope, cluster)| every || clusters.contains(&((*scope).clone(), cluster.record.id)));
+                looked_at
+                    .flat_map(|(scope, cluster)| {
+                        cluster.services.keys().map(move |name| (scope.clone(), cluster.record.id, name.clone()))
+                    })
+                    .collect()
+            });
+            self.agenda.add(keys);
+        }
+        self.agenda.take(BATCH)
+    }
+
+    /// One step of one service.
+    async fn step(&self, key: &Key) -> Result<(), ServiceError> {
+        let (scope, cluster, name) = key;
+        let now = self.engine.seams().clock.now();
+        let random = &*self.engine.seams().random;
+        let (changed, due) = self
+            .engine
+            .write(|state, changes| {
+                let records = state.scope(scope);
+                let Some(cluster) = records.clusters.get(cluster) else { return Ok((false, None)) };
+                let Some(before) = cluster.services.get(name) else { return Ok((false, None)) };
+                let mut work = Work::new(scope, records, cluster, before, now, random, self.limits);
+                work.run();
+                let due = work.due;
+                for task in work.changed {
+                    changes.push(Change::PutTask(scope.clone(), Arc::new(task)));
+                }
+                if work.record != **before {
+                    changes.push(Change::PutService(scope.clone(), Arc::new(work.record)));
+                }
+                Ok::<_, ServiceError>((!changes.is_empty(), due))
+            })
+            .await?;
+        if changed {
+            self.agenda.add([key.clone()]);
+        }
+        self.agenda.wait(key, due);
+        Ok(())
+    }
+}
+
+impl Reconciler for ServiceScheduler {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        Box::pin(async move {
+            let batch = self.next();
+            for key in &batch {
+                self.step(key).await.map_err(|error| format!("service {}: {error}", key.2))?;
+            }
+            Ok(if batch.is_empty() { Round::Done } else { Round::More })
+        })
+    }
+}

@@ -1,0 +1,343 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{ServiceScheduler, ServiceSchedulerLimits};
+use crate::operations::testing::World;
+use crate::reconcilers::run_once;
+
+async fn world(instances: usize) -> (World, Vec<Value>) {
+    let world = World::with_default_cluster().await;
+    world.family("web", 100, 64, json!({})).await;
+    let mut arns = Vec::new();
+    for number in 0..instances {
+        let zone = if number % 2 == 0 { "a" } else { "b" };
+        arns.push(world.instance(1000, 1000, &[("ecs.availability-zone", zone)]).await);
+    }
+    (world, arns)
+}
+
+async fn create(world: &World, own: Value) -> Value {
+    let mut input = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2});
+    input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    world.ok("CreateService", input).await["service"].clone()
+}
+
+async fn update(world: &World, own: Value) {
+    let mut input = json!({"service": "web"});
+    input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    world.ok("UpdateService", input).await;
+}
+
+async fn reconcile(world: &World) {
+    let scheduler = ServiceScheduler::new(world.engine().clone(), ServiceSchedulerLimits::default());
+    run_once(&scheduler).await.unwrap();
+}
+
+async fn service(world: &World) -> Value {
+    world.ok("DescribeServices", json!({"services": ["web"]})).await["services"][0].clone()
+}
+
+/// The tasks that are to run.
+async fn tasks(world: &World) -> Vec<Value> {
+    let arns = world.ok("ListTasks", json!({"serviceName": "web"})).await["taskArns"].clone();
+    let mut tasks = Vec::new();
+    for arn in arns.as_array().unwrap() {
+        tasks.push(world.task(arn).await);
+    }
+    tasks
+}
+
+/// Every task that is not RUNNING yet becomes so, and every one that is to stop has stopped.
+async fn agents_act(world: &World) {
+    for task in tasks(world).await {
+        if task["lastStatus"] != "RUNNING" {
+            world.report(&task["taskArn"], "RUNNING", None).await;
+        }
+    }
+    let input = json!({"serviceName": "web", "desiredStatus": "STOPPED"});
+    for arn in world.ok("ListTasks", input).await["taskArns"].as_array().unwrap() {
+        if world.task(arn).await["lastStatus"] != "STOPPED" {
+            world.report(arn, "STOPPED", Some(0)).await;
+        }
+    }
+}
+
+fn says(service: &Value, message: &str) -> bool {
+    let events = service["events"].as_array().unwrap();
+    events.iter().any(|event| event["message"].as_str().unwrap().contains(message))
+}
+
+// spec: 15-001, 23-016, 24-015
+#[tokio::test]
+async fn a_service_starts_its_tasks_and_becomes_steady() {
+    let (world, _) = world(2).await;
+    let made = create(&world, json!({})).await;
+    reconcile(&world).await;
+    let started = tasks(&world).await;
+    assert_eq!(started.len(), 2);
+    assert_eq!(started[0]["group"], "service:web");
+    assert_eq!(started[0]["startedBy"], made["deployments"][0]["id"]);
+    assert!(says(&service(&world).await, "(service web) has started 2 tasks: (task "));
+    assert!(!says(&service(&world).await, "steady"));
+    agents_act(&world).await;
+    reconcile(&world).await;
+    let steady = service(&world).await;
+    assert_eq!((&steady["runningCount"], &steady["pendingCount"]), (&json!(2), &json!(0)));
+    assert_eq!(steady["deployments"][0]["rolloutState"], "COMPLETED");
+    assert_eq!(steady["events"][0]["message"], "(service web) has reached a steady state.");
+    reconcile(&world).await;
+    assert_eq!(service(&world).await, steady);
+}
+
+// spec: 15-001
+#[tokio::test]
+async fn a_task_that_ends_is_replaced() {
+    let (world, _) = world(1).await;
+    create(&world, json!({})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    reconcile(&world).await;
+    let ended = tasks(&world).await[0]["taskArn"].clone();
+    world.report(&ended, "STOPPED", Some(1)).await;
+    reconcile(&world).await;
+    let now = tasks(&world).await;
+    assert_eq!(now.len(), 2);
+    assert!(now.iter().all(|task| task["taskArn"] != ended));
+}
+
+// spec: 15-011, 15-014
+#[tokio::test]
+async fn tasks_are_spread_over_zones_and_leave_them_even() {
+    let (world, _) = world(3).await;
+    create(&world, json!({"desiredCount": 6})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    let zones = |tasks: Vec<Value>| {
+        let count = |zone: &str| tasks.iter().filter(|task| task["availabilityZone"] == zone).count();
+        (count("a"), count("b"))
+    };
+    assert_eq!(zones(tasks(&world).await), (3, 3));
+    update(&world, json!({"desiredCount": 4})).await;
+    reconcile(&world).await;
+    assert_eq!(zones(tasks(&world).await), (2, 2));
+}
+
+#[tokio::test]
+async fn scaling_in_says_who_wanted_it() {
+    let (world, _) = world(1).await;
+    let made = create(&world, json!({})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    let before = tasks(&world).await;
+    update(&world, json!({"desiredCount": 0})).await;
+    reconcile(&world).await;
+    let stopped = world.task(&before[0]["taskArn"]).await;
+    assert_eq!(stopped["stopCode"], "ServiceSchedulerInitiated");
+    let id = made["deployments"][0]["id"].as_str().unwrap();
+    assert_eq!(stopped["stoppedReason"], format!("Scaling activity initiated by (deployment {id})"));
+    assert!(says(&service(&world).await, "(service web) has stopped 2 running tasks: (task "));
+}
+
+// spec: 15-032, 15-033, 15-036
+#[tokio::test]
+async fn a_rolling_update_keeps_its_bounds_and_waits_for_health() {
+    let (world, _) = world(2).await;
+    create(&world, json!({"desiredCount": 4, "deploymentConfiguration": {"maximumPercent": 150}})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    reconcile(&world).await;
+    world.clock.advance(Duration::from_secs(41));
+    world.family("web", 50, 64, json!({})).await;
+    update(&world, json!({"taskDefinition": "web"})).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 6);
+    agents_act(&world).await;
+    world.clock.advance(Duration::from_secs(39));
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 6);
+    for _ in 0..4 {
+        world.clock.advance(Duration::from_secs(41));
+        reconcile(&world).await;
+        let healthy = tasks(&world).await.iter().filter(|task| task["lastStatus"] == "RUNNING").count();
+        assert!(healthy >= 4, "{healthy}");
+        agents_act(&world).await;
+        reconcile(&world).await;
+    }
+    let done = service(&world).await;
+    assert_eq!((done["deployments"].as_array().unwrap().len(), &done["runningCount"]), (1, &json!(4)));
+    let revision = world.arn("task-definition/web:2");
+    assert!(tasks(&world).await.iter().all(|task| task["taskDefinitionArn"] == revision));
+}
+
+// spec: 24-016
+#[tokio::test]
+async fn a_task_that_fits_nowhere_is_said_once_and_placed_when_there_is_room() {
+    let (world, _) = world(0).await;
+    create(&world, json!({"desiredCount": 1})).await;
+    reconcile(&world).await;
+    world.clock.advance(Duration::from_secs(30));
+    reconcile(&world).await;
+    let waiting = service(&world).await;
+    assert_eq!(waiting["events"].as_array().unwrap().len(), 1);
+    let text = "was unable to place a task because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster.";
+    assert!(says(&waiting, text), "{waiting}");
+    let small = world.instance(50, 1000, &[]).await;
+    reconcile(&world).await;
+    let id = small.as_str().unwrap().rsplit('/').next().unwrap();
+    let closest = format!("The closest matching (container-instance {id}) has insufficient CPU units available.");
+    assert!(says(&service(&world).await, &closest));
+    world.instance(1000, 1000, &[]).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 1);
+}
+
+// spec: 15-002, 15-004
+#[tokio::test]
+async fn a_daemon_has_one_task_on_each_active_instance() {
+    let (world, instances) = world(2).await;
+    create(&world, json!({"schedulingStrategy": "DAEMON", "desiredCount": null})).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 2);
+    assert_eq!(service(&world).await["desiredCount"], 2);
+    agents_act(&world).await;
+    world.instance(1000, 1000, &[]).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 3);
+    let drain = json!({"containerInstances": [instances[0]], "status": "DRAINING"});
+    world.ok("UpdateContainerInstancesState", drain).await;
+    reconcile(&world).await;
+    let left = tasks(&world).await;
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().all(|task| task["containerInstanceArn"] != instances[0]));
+}
+
+// spec: 15-003
+#[tokio::test]
+async fn a_daemon_leaves_an_instance_that_its_constraint_no_longer_selects() {
+    let (world, instances) = world(1).await;
+    let attribute = |value: &str| json!({"attributes": [{"name": "stack", "value": value, "targetId": instances[0]}]});
+    world.ok("PutAttributes", attribute("prod")).await;
+    let only = json!([{"type": "memberOf", "expression": "attribute:stack == prod"}]);
+    create(&world, json!({"schedulingStrategy": "DAEMON", "placementConstraints": only})).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 1);
+    world.ok("PutAttributes", attribute("dev")).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 0);
+}
+
+// spec: 15-035
+#[tokio::test]
+async fn tasks_leave_a_draining_instance_without_going_below_the_floor() {
+    let (world, instances) = world(2).await;
+    create(&world, json!({})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    world.clock.advance(Duration::from_secs(41));
+    let drain = json!({"containerInstances": [instances[0]], "status": "DRAINING"});
+    world.ok("UpdateContainerInstancesState", drain).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 3);
+    agents_act(&world).await;
+    world.clock.advance(Duration::from_secs(41));
+    reconcile(&world).await;
+    let left = tasks(&world).await;
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().all(|task| task["containerInstanceArn"] == instances[1]));
+}
+
+// spec: 15-016
+#[tokio::test]
+async fn a_deleted_service_drains_and_is_still_described_when_inactive() {
+    let (world, _) = world(1).await;
+    create(&world, json!({})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    world.ok("DeleteService", json!({"service": "web", "force": true})).await;
+    reconcile(&world).await;
+    assert_eq!(service(&world).await["status"], "DRAINING");
+    agents_act(&world).await;
+    reconcile(&world).await;
+    assert_eq!(service(&world).await["status"], "INACTIVE");
+    create(&world, json!({})).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 2);
+}
+
+// spec: 17-059, 17-060, 17-062, 17-064, 24-027
+#[tokio::test]
+async fn tasks_that_never_run_are_started_less_and_less_often() {
+    let (world, _) = world(1).await;
+    create(&world, json!({"desiredCount": 1})).await;
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(1));
+        reconcile(&world).await;
+        let task = tasks(&world).await[0]["taskArn"].clone();
+        world.report(&task, "STOPPED", None).await;
+    }
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 0);
+    let impaired = service(&world).await;
+    assert!(says(&impaired, "(service web) is unable to consistently start tasks successfully."));
+    assert_eq!(impaired["deployments"][0]["failedTasks"], 3);
+    world.clock.advance(Duration::from_secs(16));
+    reconcile(&world).await;
+    let task = tasks(&world).await[0]["taskArn"].clone();
+    world.report(&task, "STOPPED", None).await;
+    world.clock.advance(Duration::from_secs(16));
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 0);
+    world.family("web", 50, 64, json!({})).await;
+    update(&world, json!({"taskDefinition": "web"})).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 1);
+}
+
+// spec: 15-045, 15-046
+#[tokio::test]
+async fn tags_of_the_service_go_to_its_tasks_when_it_says_so() {
+    let (world, _) = world(1).await;
+    let tags = json!([{"key": "team", "value": "a"}]);
+    create(&world, json!({"tags": tags, "propagateTags": "SERVICE", "enableECSManagedTags": true})).await;
+    reconcile(&world).await;
+    let expected = json!([
+        {"key": "aws:ecs:clusterName", "value": "default"},
+        {"key": "aws:ecs:serviceName", "value": "web"},
+        {"key": "team", "value": "a"},
+    ]);
+    assert_eq!(tasks(&world).await[0]["tags"], expected);
+}
+
+#[tokio::test]
+async fn a_restarted_control_plane_goes_on_where_it_was() {
+    let (world, instances) = world(1).await;
+    create(&world, json!({})).await;
+    reconcile(&world).await;
+    let before = tasks(&world).await;
+    let world = world.restarted().await;
+    world.connect(&instances[0], true).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await, before);
+}
+
+#[tokio::test]
+async fn an_unhealthy_task_is_replaced() {
+    let (world, _) = world(1).await;
+    world.family("web", 1, 4, json!({"healthCheck": {"command": ["CMD", "true"]}})).await;
+    create(&world, json!({"desiredCount": 1})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    let task = tasks(&world).await[0]["taskArn"].clone();
+    let record = world.engine().peek(|state| {
+        let cluster = state.scope(&world.scope()).active_cluster("default").unwrap();
+        cluster.tasks.values().next().unwrap().clone()
+    });
+    let news = [("main".to_owned(), longshore_api::ecs::HealthStatus::Unhealthy)].into();
+    let sick = std::sync::Arc::new(longshore_model::task::health(&record, &news).unwrap());
+    let change = crate::changes::Change::PutTask(world.scope(), sick);
+    world.change(|changes| changes.push(change)).await;
+    reconcile(&world).await;
+    assert_eq!(world.task(&task).await["stoppedReason"], "Task failed container health checks");
+    assert_eq!(tasks(&world).await.len(), 1);
+}

@@ -1,0 +1,135 @@
+//! Which tasks of a service go when there are too many: placement's rules, reversed (guide chapter 14).
+
+use std::collections::BTreeMap;
+
+use longshore_seams::Timestamp;
+
+use crate::{BinpackField, Node, SpreadField, Strategy};
+
+/// The attribute that names an instance's availability zone.
+pub const ZONE: &str = "ecs.availability-zone";
+
+/// How a service places tasks when it names no strategy: over zones, then over instances.
+#[must_use]
+pub fn service_default() -> Vec<Strategy> {
+    vec![Strategy::Spread(SpreadField::Attribute(ZONE.to_owned())), Strategy::Spread(SpreadField::Instance)]
+}
+
+/// A task that may go.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Where it is, when that instance is still known.
+    pub node: Option<&'a Node>,
+    /// Whether it runs already; one that does not goes first.
+    pub running: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// CPU units and MiB that it gives back.
+    pub freed: (i64, i64),
+}
+
+/// Indexes of the `count` candidates to stop, in order; each choice sees those before it.
+///
+/// `spread` takes from where most of the candidates are, `binpack` from the instance that has the
+/// most left afterwards; what is equal is settled by age, the newest first.
+#[must_use]
+pub fn scale_in(candidates: &[Candidate<'_>], strategies: &[Strategy], count: usize) -> Vec<usize> {
+    let mut left: Vec<usize> = (0..candidates.len()).collect();
+    let mut freed: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    let mut chosen = Vec::new();
+    while chosen.len() < count && !left.is_empty() {
+        let mut best: Vec<usize> = left.clone();
+        if best.iter().any(|at| !candidates[*at].running) {
+            best.retain(|at| !candidates[*at].running);
+        }
+        for strategy in strategies {
+            let costs: Vec<i64> = best.iter().map(|at| weight(strategy, candidates, &left, &freed, *at)).collect();
+            let Some(most) = costs.iter().max().copied() else { break };
+            let mut costs = costs.into_iter();
+            best.retain(|_| costs.next() == Some(most));
+        }
+        let Some(at) = best.into_iter().max_by_key(|at| (candidates[*at].created_at, *at)) else { break };
+        if let Some(node) = candidates[at].node {
+            let given = freed.entry(node.id.as_str()).or_default();
+            *given = (given.0 + candidates[at].freed.0, given.1 + candidates[at].freed.1);
+        }
+        left.retain(|other| *other != at);
+        chosen.push(at);
+    }
+    chosen
+}
+
+/// How much `strategy` is for stopping the candidate `at`.
+fn weight(
+    strategy: &Strategy,
+    candidates: &[Candidate<'_>],
+    left: &[usize],
+    freed: &BTreeMap<&str, (i64, i64)>,
+    at: usize,
+) -> i64 {
+    let same = |value: fn(&Node, &str) -> Option<String>, name: &str| {
+        let of = |at: usize| candidates[at].node.and_then(|node| value(node, name));
+        let mine = of(at);
+        i64::try_from(left.iter().filter(|other| of(**other) == mine).count()).unwrap_or(i64::MAX)
+    };
+    let given = |node: &Node| freed.get(node.id.as_str()).copied().unwrap_or_default();
+    match strategy {
+        Strategy::Random => 0,
+        Strategy::Spread(SpreadField::Instance) => same(|node, _| Some(node.id.clone()), ""),
+        Strategy::Spread(SpreadField::Attribute(name)) => {
+            same(|node, name| node.attributes.get(name).cloned().flatten(), name)
+        }
+        Strategy::Binpack(field) => candidates[at].node.map_or(i64::MAX, |node| match field {
+            BinpackField::Cpu => node.remaining.cpu + given(node).0 + candidates[at].freed.0,
+            BinpackField::Memory => node.remaining.memory + given(node).1 + candidates[at].freed.1,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, zone: &str, cpu: i64) -> Node {
+        let mut node = Node { id: id.to_owned(), ..Node::default() };
+        node.attributes.insert(ZONE.to_owned(), Some(zone.to_owned()));
+        node.remaining.cpu = cpu;
+        node
+    }
+
+    fn on(node: &Node, seconds: i64) -> Candidate<'_> {
+        Candidate { node: Some(node), running: true, created_at: Timestamp::from_secs(seconds), freed: (10, 10) }
+    }
+
+    // spec: 15-014
+    #[test]
+    fn without_a_strategy_the_fullest_instance_of_the_fullest_zone_loses_its_newest_task() {
+        let (a, b, b2) = (node("1", "a", 0), node("2", "b", 0), node("3", "b", 0));
+        let tasks = [on(&a, 9), on(&b, 1), on(&b, 2), on(&b2, 8)];
+        assert_eq!(scale_in(&tasks, &service_default(), 1), [2]);
+        assert_eq!(scale_in(&tasks, &service_default(), 9).len(), 4);
+    }
+
+    // spec: 15-013
+    #[test]
+    fn a_spread_over_zones_keeps_what_remains_even() {
+        let (a, b) = (node("1", "a", 0), node("2", "b", 0));
+        let tasks = [on(&a, 1), on(&a, 2), on(&b, 3)];
+        let zones = [Strategy::Spread(SpreadField::Attribute(ZONE.to_owned()))];
+        assert_eq!(scale_in(&tasks, &zones, 1), [1]);
+    }
+
+    #[test]
+    fn a_binpack_empties_the_instance_that_has_the_most_left() {
+        let (full, empty) = (node("1", "a", 5), node("2", "a", 50));
+        let tasks = [on(&full, 1), on(&empty, 2), on(&full, 3)];
+        assert_eq!(scale_in(&tasks, &[Strategy::Binpack(BinpackField::Cpu)], 2), [1, 2]);
+    }
+
+    #[test]
+    fn what_does_not_run_yet_goes_first() {
+        let one = node("1", "a", 5);
+        let tasks = [on(&one, 1), Candidate { running: false, ..on(&one, 0) }];
+        assert_eq!(scale_in(&tasks, &service_default(), 1), [1]);
+    }
+}
