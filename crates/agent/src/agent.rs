@@ -24,6 +24,10 @@ use crate::view::Registry;
 const CLOSING: Duration = Duration::from_secs(2);
 /// Between tries of a rotation that fails.
 const ROTATION_RETRY: Duration = Duration::from_secs(30);
+/// Keys are replaced at the latest after so long, however long they would last: that ends the old ones.
+const ROTATION: Duration = Duration::from_secs(12 * 3600);
+/// The wall clock is looked at so often: the monotonic one stands still while the machine sleeps.
+const LOOK: Duration = Duration::from_secs(600);
 
 /// Why an agent could not run.
 #[derive(Debug, thiserror::Error)]
@@ -234,6 +238,7 @@ impl Agent {
                 }
                 identity.region = joined.region;
                 identity.credentials = Some(joined.credentials.clone());
+                identity.credentials_since = Some(now);
                 self.save(identity)?;
                 (joined.credentials, true)
             }
@@ -334,16 +339,22 @@ impl Agent {
         }
     }
 
-    /// Replaces the agent's keys when two thirds of their time are over, until the agent ends.
+    /// Replaces the agent's keys when two thirds of their time, or [`ROTATION`], are over, until the agent ends.
     async fn rotate(&self, mut identity: Identity, shutdown: &watch::Receiver<bool>) {
         while let Some(end) = identity.credentials.as_ref().and_then(|keys| keys.expiration) {
-            let left = end.since(self.seams.clock.now());
-            if self.pause((left * 2 / 3).max(Duration::from_secs(1)), shutdown).await {
-                return;
+            let now = self.seams.clock.now();
+            let since = *identity.credentials_since.get_or_insert(now);
+            let due = since.plus((end.since(since) * 2 / 3).min(ROTATION));
+            if due > now {
+                if self.pause(due.since(now).min(LOOK), shutdown).await {
+                    return;
+                }
+                continue;
             }
             match self.plane.rotate_agent_credentials().await {
                 Ok(keys) => {
                     identity.credentials = Some(keys.clone());
+                    identity.credentials_since = Some(now);
                     // The old keys are good for a while: use the new ones only once they can't be lost.
                     match self.save(&mut identity) {
                         Ok(()) => self.plane.use_credentials(&keys, &identity.region),

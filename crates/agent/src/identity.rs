@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use longshore_seams::Disk;
+use longshore_seams::{Disk, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::plane::AgentCredentials;
@@ -27,6 +27,9 @@ pub(crate) struct Identity {
     /// Its keys, when they are its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<AgentCredentials>,
+    /// When it got them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_since: Option<Timestamp>,
 }
 
 fn paths(data_dir: &Path) -> [PathBuf; 2] {

@@ -690,6 +690,8 @@ impl Machine {
 
     fn news(&self, index: usize, status: ReportedStatus) -> ContainerStateChange {
         let (container, unit) = (&self.task.containers[index], &self.units[index]);
+        // IPv6 bindings are left out, as the real agent does unless told otherwise.
+        let ipv4 = |binding: &&PortBinding| binding.host_ip.is_none_or(|ip| ip.is_ipv4());
         let binding = |binding: &PortBinding| NetworkBinding {
             bind_ip: spec::bind_ip(binding),
             container_port: binding.container_port,
@@ -703,7 +705,7 @@ impl Machine {
             exit_code: unit.exit_code,
             image_digest: unit.image_digest.clone(),
             reason: unit.reason.clone(),
-            network_bindings: unit.ports.iter().chain(&unit.host_ports).map(binding).collect(),
+            network_bindings: unit.ports.iter().filter(ipv4).chain(&unit.host_ports).map(binding).collect(),
         }
     }
 }
