@@ -73,7 +73,7 @@ pub struct ContainerSpec {
     pub volumes_from: Vec<(String, bool)>,
     /// PID namespace: `None` own, `host`, or `container:<id>`.
     pub pid_mode: Option<String>,
-    /// IPC namespace: `None` own, `host`, `none`, or `container:<id>`.
+    /// IPC namespace: `None` own, `shareable` own and open to `container:`, `host`, `none`, or `container:<id>`.
     pub ipc_mode: Option<String>,
     /// Health check.
     pub health_check: Option<HealthCheck>,

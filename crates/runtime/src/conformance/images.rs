@@ -20,7 +20,6 @@ async fn runs(world: &World, reference: &str) {
 }
 
 /// A `docker save` archive, plain or compressed, is imported under its own name.
-// spec: 05-022
 pub async fn a_docker_archive_is_imported(world: &World) {
     let reference = reference(world);
     assert_eq!(world.runtime.image(&reference).await.unwrap(), None);

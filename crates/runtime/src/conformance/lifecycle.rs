@@ -54,7 +54,6 @@ pub async fn the_exit_code_is_the_process_s_own(world: &World) {
 }
 
 /// A killed process counts as 128 + signal.
-// spec: 15-091
 pub async fn a_killed_process_exits_with_137(world: &World) {
     let started = world.start(&world.service()).await;
     world.runtime.kill(&started.id, SIGKILL).await.unwrap();

@@ -91,7 +91,7 @@ pub async fn a_bridged_container_has_a_route(world: &World) {
 }
 
 /// A fixed host port leads to the container, from loopback and from the machine's own addresses.
-// spec: 05-031, 05-037, 10-004
+// spec: 05-031, 05-037
 pub async fn a_fixed_host_port_leads_to_the_container(world: &World) {
     let host = free_port();
     let spec = ContainerSpec { ports: vec![port(80, host, Protocol::Tcp)], ..server(world) };
@@ -128,7 +128,7 @@ pub async fn a_datagram_port_leads_to_the_container(world: &World) {
 }
 
 /// A host port of 0 becomes a free one of the dynamic range, another for each container.
-// spec: 05-036, 05-038
+// spec: 05-036
 pub async fn dynamic_host_ports_are_chosen(world: &World) {
     let ports = vec![port(80, 0, Protocol::Tcp), port(81, 0, Protocol::Tcp), port(80, 0, Protocol::Udp)];
     let spec = || ContainerSpec { ports: ports.clone(), ..server(world) };
@@ -194,7 +194,7 @@ pub async fn a_host_process_keeps_its_port(world: &World) {
 }
 
 /// In host mode the container's ports are the host's.
-// spec: 05-010, 05-015
+// spec: 05-010
 pub async fn host_mode_shares_the_host_s_network(world: &World) {
     let own = std::fs::read_link("/proc/self/ns/net").unwrap();
     let spec = ContainerSpec { network: NetworkMode::Host, ..world.spec(&["readlink", "/proc/self/ns/net"]) };

@@ -330,3 +330,89 @@ fn own_name(descriptor: &Descriptor) -> Option<String> {
     let last = name.rsplit('/').next().unwrap_or(name);
     Some(if last.contains([':', '@']) { name.clone() } else { format!("{name}:latest") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+    /// A layout whose blobs are the given documents; their digests are their places in `blobs`, counted from 1.
+    fn layout(entries: &Value, blobs: &[Value]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let blob_directory = directory.path().join("blobs/sha256");
+        std::fs::create_dir_all(&blob_directory).unwrap();
+        for (index, blob) in blobs.iter().enumerate() {
+            std::fs::write(blob_directory.join(hex(index + 1)), blob.to_string()).unwrap();
+        }
+        let index = json!({"schemaVersion": 2, "manifests": entries});
+        std::fs::write(directory.path().join("index.json"), index.to_string()).unwrap();
+        directory
+    }
+
+    fn hex(number: usize) -> String {
+        format!("{number:064x}")
+    }
+
+    fn entry(media_type: &str, number: usize) -> Value {
+        json!({"mediaType": media_type, "digest": format!("sha256:{}", hex(number)), "size": 1})
+    }
+
+    fn entry_for(architecture: &str, number: usize) -> Value {
+        let mut entry = entry(MANIFEST, number);
+        entry["platform"] = json!({"os": "linux", "architecture": architecture});
+        entry
+    }
+
+    /// A manifest that is told from others by the digest of its configuration.
+    fn manifest(config: usize) -> Value {
+        let config = entry("application/vnd.oci.image.config.v1+json", config);
+        json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []})
+    }
+
+    fn opened(layout: &tempfile::TempDir, name: Option<&str>) -> io::Result<Vec<(String, String)>> {
+        match Archive::open(layout.path(), name)? {
+            Archive::Layout(layout) => Ok(layout
+                .images
+                .into_iter()
+                .map(|image| (image.name, image.manifest.config().digest().digest().to_owned()))
+                .collect()),
+            Archive::Docker(..) => panic!("taken for a docker save archive"),
+        }
+    }
+
+    #[test]
+    fn this_machine_s_platform_is_taken_from_nested_indexes() {
+        let own = Arch::default().to_string();
+        let inner = json!({"schemaVersion": 2, "mediaType": INDEX,
+            "manifests": [entry_for("s390x", 2), entry_for(&own, 3), entry_for("unknown", 4)]});
+        let layout = layout(&json!([entry(INDEX, 1)]), &[inner, manifest(20), manifest(30), manifest(40)]);
+        assert_eq!(opened(&layout, Some("web:1")).unwrap(), [("web:1".to_owned(), hex(30))]);
+    }
+
+    #[test]
+    fn a_layout_for_other_machines_is_refused() {
+        let layout = layout(&json!([entry_for("s390x", 1)]), &[manifest(10)]);
+        let error = opened(&layout, Some("web:1")).unwrap_err();
+        assert!(error.to_string().contains("holds no image for linux/"), "{error}");
+    }
+
+    #[test]
+    fn a_full_name_wins_and_a_tag_alone_is_none() {
+        let cases = [
+            (json!({"io.containerd.image.name": "docker.io/library/web:2"}), "docker.io/library/web:2"),
+            (json!({"org.opencontainers.image.ref.name": "quay.io/a/web:3"}), "quay.io/a/web:3"),
+            (json!({"org.opencontainers.image.ref.name": "quay.io/a/web"}), "quay.io/a/web:latest"),
+            (json!({"org.opencontainers.image.ref.name": "latest"}), "given:1"),
+            (json!({}), "given:1"),
+        ];
+        for (annotations, expected) in cases {
+            let mut entry = entry(MANIFEST, 1);
+            entry["annotations"] = annotations;
+            let layout = layout(&json!([entry]), &[manifest(10)]);
+            assert_eq!(opened(&layout, Some("given:1")).unwrap()[0].0, expected);
+        }
+    }
+}
