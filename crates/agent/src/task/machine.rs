@@ -13,16 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::{self, Edge};
 use super::record::{ContainerRecord, TaskState};
-use super::spec;
-use crate::plane::{ContainerStateChange, NetworkBinding, ReportedStatus, TaskStateChange};
+use super::reporting::shorten;
+use crate::plane::{ReportedStatus, TaskStateChange};
 
 /// Exit code reported for a container that a failed dependency held back.
 const HELD_BACK: i32 = 143;
 /// `restartAttemptPeriod` when the policy has none.
 const RESTART_PERIOD: Duration = Duration::from_secs(300);
-/// Longest reason on the wire, characters.
-const LONGEST_REASON: usize = 1024;
-
 /// How far a container has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Known {
@@ -112,9 +109,9 @@ pub(crate) struct Unit {
     /// What the control plane has taken.
     pub accepted: ReportedStatus,
     /// What was last put into a report.
-    reported: ReportedStatus,
+    pub(super) reported: ReportedStatus,
     /// The digest was put into a report.
-    digest_reported: bool,
+    pub(super) digest_reported: bool,
     /// An exit was seen while it was being restarted.
     look_again: bool,
     /// It has to be pulled before it can be made.
@@ -141,7 +138,7 @@ pub(crate) struct Machine {
     pub units: Vec<Unit>,
     edges: Vec<Edge>,
     defaults: Defaults,
-    cluster: String,
+    pub(super) cluster: String,
     /// The task is to end.
     pub stopping: bool,
     pub execution_stopped_at: Option<Timestamp>,
@@ -151,8 +148,8 @@ pub(crate) struct Machine {
     /// The task's reason; almost always empty.
     pub reason: String,
     pub accepted: ReportedStatus,
-    reported: ReportedStatus,
-    reports: VecDeque<TaskStateChange>,
+    pub(super) reported: ReportedStatus,
+    pub(super) reports: VecDeque<TaskStateChange>,
     /// When a waiting time ends, if one runs.
     pub wake_at: Option<Timestamp>,
 }
@@ -329,41 +326,9 @@ impl Machine {
         actions
     }
 
-    /// The reports due, oldest first.
-    pub fn take_reports(&mut self) -> VecDeque<TaskStateChange> {
-        std::mem::take(&mut self.reports)
-    }
-
-    /// A report was taken.
-    pub fn accept(&mut self, change: &TaskStateChange) {
-        self.accepted = self.accepted.max(change.status);
-        for news in &change.containers {
-            if let Some(index) = self.index(&news.container_name) {
-                let unit = &mut self.units[index];
-                unit.accepted = unit.accepted.max(news.status);
-            }
-        }
-    }
-
     /// Whether the task has ended.
     pub fn is_stopped(&self) -> bool {
         self.units.iter().all(|unit| unit.known == Known::Stopped)
-    }
-
-    /// The task's status, as reported.
-    pub fn status(&self) -> ReportedStatus {
-        if self.is_stopped() {
-            return ReportedStatus::Stopped;
-        }
-        let runs = |unit: &Unit| match unit.known {
-            Known::Running => true,
-            Known::Stopped => unit.ever_ran || !self.stopping,
-            _ => false,
-        };
-        match self.reported == ReportedStatus::Running || self.units.iter().all(runs) {
-            true => ReportedStatus::Running,
-            false => self.reported.min(ReportedStatus::Pending),
-        }
     }
 
     /// Place of a container in the task.
@@ -643,76 +608,5 @@ impl Machine {
             self.execution_stopped_at.get_or_insert(now);
             self.stopped_at.get_or_insert(now);
         }
-    }
-
-    /// Puts what is new into a report.
-    fn report(&mut self, now: Timestamp) {
-        let mut news = Vec::new();
-        for index in 0..self.units.len() {
-            let unit = &self.units[index];
-            let digest = unit.image_digest.is_some() && !unit.digest_reported && self.pull_started_at.is_some();
-            let status = match unit.known {
-                Known::Running => ReportedStatus::Running,
-                Known::Stopped => ReportedStatus::Stopped,
-                _ if digest => ReportedStatus::Pending,
-                _ => continue,
-            };
-            if status <= unit.reported.max(unit.accepted) {
-                continue;
-            }
-            news.push(self.news(index, status));
-            let unit = &mut self.units[index];
-            unit.reported = status;
-            unit.digest_reported = unit.image_digest.is_some();
-        }
-        let status = match self.status() {
-            ReportedStatus::None if !news.is_empty() => ReportedStatus::Pending,
-            status => status,
-        };
-        if news.is_empty() && status <= self.reported {
-            return;
-        }
-        if status > self.reported {
-            tracing::info!(task = %self.task.arn, status = status.as_str(), at = now.as_millis(), "task status");
-        }
-        self.reported = self.reported.max(status);
-        self.reports.push_back(TaskStateChange {
-            cluster: self.cluster.clone(),
-            task: self.task.arn.clone(),
-            status,
-            reason: shorten(&self.reason),
-            pull_started_at: self.pull_started_at,
-            pull_stopped_at: self.pull_stopped_at,
-            execution_stopped_at: self.execution_stopped_at.filter(|_| status == ReportedStatus::Stopped),
-            containers: news,
-        });
-    }
-
-    fn news(&self, index: usize, status: ReportedStatus) -> ContainerStateChange {
-        let (container, unit) = (&self.task.containers[index], &self.units[index]);
-        // IPv6 bindings are left out, as the real agent does unless told otherwise.
-        let ipv4 = |binding: &&PortBinding| binding.host_ip.is_none_or(|ip| ip.is_ipv4());
-        let binding = |binding: &PortBinding| NetworkBinding {
-            bind_ip: spec::bind_ip(binding),
-            container_port: binding.container_port,
-            host_port: binding.host_port,
-            protocol: binding.protocol.to_string(),
-        };
-        ContainerStateChange {
-            container_name: container.name.clone(),
-            status,
-            runtime_id: unit.runtime_id.clone(),
-            exit_code: unit.exit_code,
-            image_digest: unit.image_digest.clone(),
-            reason: unit.reason.clone(),
-            network_bindings: unit.ports.iter().filter(ipv4).chain(&unit.host_ports).map(binding).collect(),
-        }
-    }
-}
-
-fn shorten(words: &str) -> String {
-    match words.char_indices().nth(LONGEST_REASON) {
-        Some((end, _)) => words[..end].to_owned(),
-        None => words.to_owned(),
     }
 }

@@ -4,4 +4,5 @@ pub(crate) mod actor;
 pub(crate) mod graph;
 pub(crate) mod machine;
 pub(crate) mod record;
+mod reporting;
 pub(crate) mod spec;

@@ -24,7 +24,7 @@ async fn running(forget: bool) -> (World, Task) {
     (world, task)
 }
 
-// spec: 11-015, 11-026
+// spec: 11-015
 #[tokio::test]
 async fn a_killed_agent_takes_its_containers_over_and_restarts_none() {
     for forget in [false, true] {

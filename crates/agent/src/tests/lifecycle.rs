@@ -243,7 +243,6 @@ async fn a_container_that_cannot_be_made_or_started_says_why() {
     }
 }
 
-// spec: 05-023
 #[tokio::test]
 async fn a_container_killed_for_memory_says_so() {
     let mut world = World::connected().await;
@@ -376,7 +375,6 @@ async fn a_task_larger_than_the_host_ends_with_the_numbers() {
     assert!(report.reason.contains("65536 CPU units"), "{}", report.reason);
 }
 
-// spec: 12-028, 24-032, 12-079
 #[tokio::test]
 async fn a_stopped_task_is_cleaned_up_after_the_wait() {
     let mut world = World::new();
