@@ -34,6 +34,9 @@ pub struct ServiceRecord {
     /// The PRIMARY deployment, then the ACTIVE ones from new to old. None with the EXTERNAL controller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deployments: Vec<DeploymentRecord>,
+    /// The last deployment that was completed, as it was then: where a circuit breaker goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_completed: Option<Box<DeploymentRecord>>,
     /// What happened, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<ecs::ServiceEvent>,

@@ -31,7 +31,7 @@ pub struct Counts {
     pub total: usize,
     /// Wanted, of the PRIMARY deployment and where they may stay.
     pub new: usize,
-    /// Wanted, of an older deployment or on a DRAINING container instance, not healthy.
+    /// Wanted, of an older deployment or on a DRAINING container instance, not healthy nor about to be.
     pub old_unhealthy: usize,
     /// Wanted, of an older deployment or on a DRAINING container instance, RUNNING and healthy.
     pub old_healthy: usize,

@@ -79,6 +79,7 @@ pub async fn create_service(
                 created_by: context.principal.arn(),
                 client_token: input.client_token.clone(),
                 deployments,
+                last_completed: None,
                 events: Vec::new(),
                 steady_at: None,
                 refused: None,

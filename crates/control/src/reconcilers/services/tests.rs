@@ -1,10 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{ServiceScheduler, ServiceSchedulerLimits};
 use crate::operations::testing::World;
-use crate::reconcilers::run_once;
+use crate::reconcilers::{Reconcilers, run_once};
 
 async fn world(instances: usize) -> (World, Vec<Value>) {
     let world = World::with_default_cluster().await;
@@ -334,10 +335,55 @@ async fn an_unhealthy_task_is_replaced() {
         cluster.tasks.values().next().unwrap().clone()
     });
     let news = [("main".to_owned(), longshore_api::ecs::HealthStatus::Unhealthy)].into();
-    let sick = std::sync::Arc::new(longshore_model::task::health(&record, &news).unwrap());
+    let sick = Arc::new(longshore_model::task::health(&record, &news).unwrap());
     let change = crate::changes::Change::PutTask(world.scope(), sick);
     world.change(|changes| changes.push(change)).await;
     reconcile(&world).await;
     assert_eq!(world.task(&task).await["stoppedReason"], "Task failed container health checks");
     assert_eq!(tasks(&world).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_circuit_breaker_goes_back_to_the_deployment_that_worked() {
+    let (world, _) = world(1).await;
+    let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": true}});
+    let good = create(&world, json!({"deploymentConfiguration": breaker})).await["deployments"][0]["id"].clone();
+    reconcile(&world).await;
+    agents_act(&world).await;
+    reconcile(&world).await;
+    let before = tasks(&world).await;
+    world.family("web", 50, 64, json!({})).await;
+    update(&world, json!({"taskDefinition": "web"})).await;
+    for _ in 0..2 {
+        world.clock.advance(Duration::from_secs(1));
+        reconcile(&world).await;
+        for task in tasks(&world).await.iter().filter(|task| task["lastStatus"] == "PENDING") {
+            world.report(&task["taskArn"], "STOPPED", None).await;
+        }
+    }
+    reconcile(&world).await;
+    let back = service(&world).await;
+    assert_eq!((&back["deployments"][0]["id"], back["deployments"].as_array().unwrap().len()), (&good, 1));
+    assert_eq!(back["deployments"][0]["rolloutState"], "COMPLETED");
+    assert!(says(&back, "deployment failed: tasks failed to start."));
+    assert_eq!(tasks(&world).await, before);
+}
+
+#[tokio::test]
+async fn a_commit_wakes_the_loop() {
+    let (world, _) = world(1).await;
+    let scheduler = ServiceScheduler::new(world.engine().clone(), ServiceSchedulerLimits::default());
+    let reconcilers = Reconcilers::new(world.engine().seams().clone());
+    world.engine().observe(Arc::new(scheduler.waker(reconcilers.clone())));
+    reconcilers.start(Arc::new(scheduler));
+    create(&world, json!({})).await;
+    let started = async {
+        while world.engine().peek(|state| {
+            let cluster = state.scope(&world.scope()).active_cluster("default");
+            cluster.is_some_and(|cluster| cluster.index.wanted.len() < 2)
+        }) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), started).await.unwrap();
 }

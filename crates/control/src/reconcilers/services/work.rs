@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState, HealthStatus, TaskStopCode};
 use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus};
-use longshore_model::service::{Bounds, Counts, ServiceRecord, ServiceStatus, step, throttle};
+use longshore_model::service::{Bounds, Counts, DeploymentRecord, ServiceRecord, ServiceStatus, step, throttle};
 use longshore_model::task::{self, StopCause};
 use longshore_model::{Id, Scope};
 use longshore_scheduler::{Candidate, Refusal, Request, place, refusals, scale_in};
@@ -72,6 +72,9 @@ impl<'a> Work<'a> {
             return;
         }
         self.count_failures();
+        if self.break_circuit() {
+            return;
+        }
         self.replace_unhealthy();
         if self.record.is_daemon() {
             self.daemon();
@@ -157,6 +160,49 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Fails a deployment whose tasks keep failing, if the service has a circuit breaker, and goes
+    /// back to the last one that was completed. Answers whether the PRIMARY deployment is another.
+    fn break_circuit(&mut self) -> bool {
+        let configuration = self.record.settings.deployment_configuration.as_ref();
+        let Some(breaker) = configuration.and_then(|it| it.deployment_circuit_breaker.clone()) else { return false };
+        let threshold = failure_threshold(self.record.desired_count);
+        let now = self.now;
+        let Some(primary) = self.record.deployments.first_mut() else { return false };
+        let fails = breaker.enable == Some(true)
+            && primary.rollout_state == DeploymentRolloutState::InProgress
+            && primary.failed_tasks >= threshold;
+        if !fails {
+            return false;
+        }
+        primary.rollout_state = DeploymentRolloutState::Failed;
+        primary.rollout_reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
+        primary.updated_at = now;
+        let id = primary.id.clone();
+        self.say(&format!("(deployment {id}) deployment failed: tasks failed to start."));
+        let good = self.record.last_completed.as_deref().filter(|good| good.id != id).cloned();
+        match good.filter(|_| breaker.rollback == Some(true)) {
+            Some(good) => self.roll_back(good),
+            None => false,
+        }
+    }
+
+    fn roll_back(&mut self, good: DeploymentRecord) -> bool {
+        let deployments = &mut self.record.deployments;
+        // Its tasks may run still: then nothing has to be started.
+        let mut back = match deployments.iter().position(|it| it.id == good.id) {
+            Some(at) => deployments.remove(at),
+            None => good,
+        };
+        back.rollout_state = DeploymentRolloutState::InProgress;
+        back.rollout_reason = format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", back.id);
+        back.updated_at = self.now;
+        (back.failed_tasks, back.failures_in_a_row, back.retry_at) = (0, 0, None);
+        let message = format!("rolling back to (deployment {}).", back.id);
+        deployments.insert(0, back);
+        self.say(&message);
+        true
+    }
+
     fn replace_unhealthy(&mut self) {
         let now = self.now;
         let grace = self.record.settings.health_check_grace_period_seconds.unwrap_or(0);
@@ -204,12 +250,20 @@ impl<'a> Work<'a> {
         (0..self.live.len()).filter(|at| self.live[*at].wanted && accepts(&self.live[*at])).collect()
     }
 
-    fn counts(&self) -> Counts {
+    /// Whether stopping an old task takes nothing that keeps the service above `floor`. One that
+    /// runs but has not settled may stay until the new tasks alone are enough.
+    fn is_dispensable(&self, it: &Live<'_>, floor: usize) -> bool {
+        let settling = it.task.last_status == TaskStatus::Running && it.task.health != Some(HealthStatus::Unhealthy);
+        let enough = || self.live.iter().filter(|it| it.wanted && it.new && it.healthy).count() >= floor;
+        !it.new && !it.healthy && (!settling || enough())
+    }
+
+    fn counts(&self, floor: usize) -> Counts {
         let count = |accepts: &dyn Fn(&Live<'_>) -> bool| self.live.iter().filter(|it| accepts(it)).count();
         Counts {
             total: count(&|it| it.task.last_status <= TaskStatus::Running),
             new: count(&|it| it.wanted && it.new),
-            old_unhealthy: count(&|it| it.wanted && !it.new && !it.healthy),
+            old_unhealthy: count(&|it| it.wanted && self.is_dispensable(it, floor)),
             old_healthy: count(&|it| it.wanted && !it.new && it.healthy),
             new_healthy: count(&|it| it.wanted && it.new && it.healthy),
         }
@@ -228,14 +282,14 @@ impl<'a> Work<'a> {
     fn replica(&mut self) {
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
         let bounds = Bounds::of(desired, self.record.settings.deployment_configuration.as_ref());
-        let next = step(desired, bounds, self.counts());
+        let next = step(desired, bounds, self.counts(bounds.floor));
         let strategies = strategies(&self.record);
         let choose = |work: &Self, among: Vec<usize>, count: usize| -> Vec<usize> {
             let candidates: Vec<Candidate<'_>> = among.iter().map(|at| work.candidate(*at)).collect();
             scale_in(&candidates, &strategies, count).into_iter().map(|chosen| among[chosen]).collect()
         };
         let mut stops = choose(self, self.which(|it| it.new), next.stop_new);
-        stops.extend(choose(self, self.which(|it| !it.new && !it.healthy), next.stop_old_unhealthy));
+        stops.extend(choose(self, self.which(|it| self.is_dispensable(it, bounds.floor)), next.stop_old_unhealthy));
         stops.extend(choose(self, self.which(|it| !it.new && it.healthy), next.stop_old_healthy));
         self.stop(stops);
         if next.deadlock {
@@ -293,7 +347,12 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Until when no task is started: a while after failures, for good in a failed deployment.
     fn throttled(&self) -> Option<Timestamp> {
+        let primary = self.record.deployments.first()?;
+        if primary.rollout_state == DeploymentRolloutState::Failed {
+            return Some(self.now.plus(self.limits.steady_again));
+        }
         self.record.deployments.first()?.retry_at.filter(|at| *at > self.now)
     }
 
@@ -327,7 +386,7 @@ impl<'a> Work<'a> {
         let mut stops = self.which(|it| !hosts(it.task));
         let bounds = Bounds::of(instances.len(), self.record.settings.deployment_configuration.as_ref());
         let healthy = self.which(|it| it.healthy && hosts(it.task)).len();
-        stops.extend(self.which(|it| !it.new && !it.healthy && hosts(it.task)));
+        stops.extend(self.which(|it| self.is_dispensable(it, bounds.floor) && hosts(it.task)));
         let old = self.which(|it| !it.new && it.healthy && hosts(it.task));
         stops.extend(old.into_iter().take(healthy.saturating_sub(bounds.floor)));
         self.stop(stops);
@@ -358,11 +417,10 @@ impl<'a> Work<'a> {
         let live = &self.live;
         let mut first = true;
         self.record.deployments.retain(|deployment| {
-            let keep = std::mem::take(&mut first)
+            std::mem::take(&mut first)
                 || live.iter().any(|it| {
                     it.task.started_by.as_deref() == Some(&deployment.id) && it.task.last_status <= TaskStatus::Running
-                });
-            keep
+                })
         });
         let (now, desired) = (self.now, self.record.desired_count);
         for (at, deployment) in self.record.deployments.iter_mut().enumerate() {
@@ -395,7 +453,8 @@ impl<'a> Work<'a> {
             primary.rollout_state = DeploymentRolloutState::Completed;
             primary.rollout_reason = format!("ECS deployment {} completed.", primary.id);
             primary.updated_at = now;
-            let message = format!("(deployment {}) deployment completed.", primary.id);
+            self.record.last_completed = Some(Box::new(primary.clone()));
+            let message = format!("(deployment {}) deployment completed.", self.record.deployments[0].id);
             self.say(&message);
         }
         if self.record.steady_at.is_none_or(|said| said.plus(again) <= now) {
@@ -409,6 +468,11 @@ impl std::fmt::Debug for Work<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Work").field("scope", self.scope).field("service", &self.record.name).finish_non_exhaustive()
     }
+}
+
+/// Failed tasks at which a circuit breaker acts: half of the wanted ones, at least 3 and at most 200.
+fn failure_threshold(desired: i32) -> i32 {
+    desired.saturating_add(1).div_euclid(2).clamp(3, 200)
 }
 
 /// Whether an essential container has a health check.
