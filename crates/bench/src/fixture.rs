@@ -207,6 +207,7 @@ impl Maker {
             memory: None,
             reservation: Reservation { memory_mib: i64::from(MEMORY_MIB), ..Reservation::default() },
             enable_execute_command: false,
+            protected_until: None,
             created_at: now,
             times,
             stop_code: None,

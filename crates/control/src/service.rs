@@ -172,6 +172,38 @@ impl ecs::Ecs for EcsService {
         capacity_providers::describe(&self.engine, context, input).await
     }
 
+    async fn execute_command(
+        &self,
+        context: &RequestContext,
+        input: ecs::ExecuteCommandRequest,
+    ) -> Result<ecs::ExecuteCommandResponse, ServiceError> {
+        tasks::execute_command(&self.engine, context, input).await
+    }
+
+    async fn get_task_protection(
+        &self,
+        context: &RequestContext,
+        input: ecs::GetTaskProtectionRequest,
+    ) -> Result<ecs::GetTaskProtectionResponse, ServiceError> {
+        tasks::get_task_protection(&self.engine, context, input).await
+    }
+
+    async fn update_task_protection(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateTaskProtectionRequest,
+    ) -> Result<ecs::UpdateTaskProtectionResponse, ServiceError> {
+        tasks::update_task_protection(&self.engine, context, input).await
+    }
+
+    async fn update_container_agent(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateContainerAgentRequest,
+    ) -> Result<ecs::UpdateContainerAgentResponse, ServiceError> {
+        container_instances::update_container_agent(&self.engine, context, input).await
+    }
+
     async fn delete_attributes(
         &self,
         context: &RequestContext,

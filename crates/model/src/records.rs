@@ -346,6 +346,9 @@ pub struct TaskRecord {
     /// Whether execute-command was asked for.
     #[serde(default)]
     pub enable_execute_command: bool,
+    /// Until when its service may not scale it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_until: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Times reported or set on the way; absent until then.
@@ -564,22 +567,29 @@ impl Record for JoinTokenRecord {
     const FORMAT: u8 = 1;
 }
 
-/// Something that happened, waiting to be delivered. Written in the transaction of its cause.
+/// What one transaction made happen, waiting to be delivered. Written in that transaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutboxRecord {
-    /// Order among all events of this store.
+    /// Order among all records of this store: that of their commits.
     pub sequence: u64,
-    /// Account and region.
-    pub scope: crate::Scope,
+    /// When.
+    pub at: Timestamp,
+    /// The events, in the order of their causes.
+    pub events: Vec<OutboxEvent>,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutboxEvent {
     /// Event id (a UUID).
     pub id: String,
+    /// Account and region.
+    pub scope: crate::Scope,
     /// `ECS Task State Change`, …
     pub detail_type: String,
     /// ARNs of what it is about.
     pub resources: Vec<String>,
-    /// When.
-    pub at: Timestamp,
-    /// The event's own part.
+    /// The event's own part, times in epoch seconds.
     pub detail: serde_json::Value,
 }
 

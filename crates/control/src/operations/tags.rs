@@ -7,6 +7,7 @@ use longshore_api::ecs::{
     ListTagsForResourceRequest, ListTagsForResourceResponse, TagResourceRequest, TagResourceResponse,
     UntagResourceRequest, UntagResourceResponse, error,
 };
+use longshore_model::capacity_provider::CapacityProviderRecord;
 use longshore_model::records::{
     ClusterRecord, ClusterStatus, ContainerInstanceRecord, Tags, TaskDefinitionRecord, TaskRecord,
 };
@@ -108,6 +109,7 @@ enum Name<'a> {
     ContainerInstance(&'a str, &'a str),
     /// Cluster and id.
     Task(&'a str, &'a str),
+    CapacityProvider(&'a str),
     /// Cluster and name.
     Service(&'a str, &'a str),
 }
@@ -116,13 +118,14 @@ impl<'a> Name<'a> {
     fn parse(scope: &Scope, text: &'a str) -> Result<Self, ServiceError> {
         let invalid = || {
             error::invalid_parameter_exception(format!(
-                "Invalid identifier: {text} is no ARN of a cluster, service, task definition, container instance or task of this account and region."
+                "Invalid identifier: {text} is no ARN of a cluster, capacity provider, service, task definition, container instance or task of this account and region."
             ))
         };
         let arn = Arn::parse(text).filter(|arn| arn.is_ecs_in(scope)).ok_or_else(invalid)?;
         let (kind, rest) = arn.resource.split_once('/').ok_or_else(invalid)?;
         match kind {
             "cluster" => Ok(Self::Cluster(rest)),
+            "capacity-provider" => Ok(Self::CapacityProvider(rest)),
             "task-definition" => match Reference::parse(scope, text)? {
                 Some(reference) if reference.revision.is_some() => Ok(Self::TaskDefinition(reference)),
                 _ => Err(invalid()),
@@ -159,6 +162,10 @@ impl<'a> Name<'a> {
                 let task = parsed(id).and_then(|id| state.cluster_named(cluster)?.tasks.get(&id));
                 task.map(Resource::Task).ok_or_else(missing)
             }
+            Self::CapacityProvider(name) => {
+                let known = state.capacity_providers.get(*name).filter(|known| known.is_active());
+                known.map(Resource::CapacityProvider).ok_or_else(missing)
+            }
             Self::Service(cluster, name) => {
                 let service = state.cluster_named(cluster).and_then(|cluster| cluster.services.get(*name));
                 service.map(Resource::Service).ok_or_else(missing)
@@ -187,6 +194,7 @@ enum Resource<'a> {
     TaskDefinition(&'a Arc<TaskDefinitionRecord>),
     ContainerInstance(&'a Arc<ContainerInstanceRecord>),
     Task(&'a Arc<TaskRecord>),
+    CapacityProvider(&'a Arc<CapacityProviderRecord>),
     Service(&'a Arc<ServiceRecord>),
 }
 
@@ -197,6 +205,7 @@ impl Resource<'_> {
             Self::TaskDefinition(record) => &record.tags,
             Self::ContainerInstance(record) => &record.tags,
             Self::Task(record) => &record.tags,
+            Self::CapacityProvider(record) => &record.tags,
             Self::Service(record) => &record.tags,
         }
     }
@@ -214,6 +223,10 @@ impl Resource<'_> {
             Self::ContainerInstance(record) => {
                 let record = ContainerInstanceRecord { tags, ..ContainerInstanceRecord::clone(record) };
                 Change::PutContainerInstance(scope, Arc::new(record))
+            }
+            Self::CapacityProvider(record) => {
+                let record = CapacityProviderRecord { tags, ..CapacityProviderRecord::clone(record) };
+                Change::PutCapacityProvider(scope, Arc::new(record))
             }
             Self::Service(record) => {
                 Change::PutService(scope, Arc::new(ServiceRecord { tags, ..ServiceRecord::clone(record) }))
@@ -237,8 +250,12 @@ mod tests {
         world.ok("RegisterTaskDefinition", definition).await;
         let instance = world.put_instance("web", ContainerInstanceStatus::Active).await.id;
         let task = world.put_task("web", "f", 1, TaskStatus::Running).await.id;
+        let group = "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:u:autoScalingGroupName/g";
+        let provider = json!({"name": "p", "autoScalingGroupProvider": {"autoScalingGroupArn": group}});
+        world.ok("CreateCapacityProvider", provider).await;
         let resources = [
             "cluster/web".to_owned(),
+            "capacity-provider/p".to_owned(),
             "task-definition/f:1".to_owned(),
             format!("container-instance/web/{instance}"),
             format!("task/web/{task}"),
@@ -253,7 +270,7 @@ mod tests {
 
     // spec: 18-003, 18-005, 18-021
     #[tokio::test]
-    async fn four_kinds_of_resources_are_tagged_listed_and_untagged() {
+    async fn resources_of_each_kind_are_tagged_listed_and_untagged() {
         let (world, arns) = world().await;
         for arn in &arns {
             let tag = |key: &str, value: &str| json!({"key": key, "value": value});
@@ -320,10 +337,12 @@ mod tests {
             format!("task/web/{id}"),
             format!("container-instance/web/{id}"),
             "task/web/x".to_owned(),
+            "service/web/s".to_owned(),
+            "capacity-provider/no".to_owned(),
         ] {
             assert_eq!(refused(missing.clone()).await.0, "ResourceNotFoundException", "{missing}");
         }
-        for other in ["service/web/s", "task-definition/f", "nothing"] {
+        for other in ["task-definition/f", "nothing"] {
             assert_eq!(refused(other.to_owned()).await.0, "InvalidParameterException", "{other}");
         }
         let listed = json!({"resourceArn": world.arn(&format!("task/web/{id}"))});

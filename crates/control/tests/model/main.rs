@@ -67,11 +67,14 @@ impl World {
             {"name": "CPU", "type": "INTEGER", "integerValue": 4096},
             {"name": "MEMORY", "type": "INTEGER", "integerValue": 4096},
         ]});
+        let group = "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:a:autoScalingGroupName/group";
+        let provider = json!({"name": "group", "autoScalingGroupProvider": {"autoScalingGroupArn": group}});
         for (operation, input) in [
             ("CreateCluster", json!({})),
             ("CreateCluster", json!({"clusterName": "web"})),
             ("RegisterTaskDefinition", definition),
             ("RegisterContainerInstance", instance),
+            ("CreateCapacityProvider", provider),
         ] {
             self.call(operation, &input).await.unwrap();
         }

@@ -177,6 +177,7 @@ pub(super) mod tests {
             memory: None,
             reservation: Reservation::default(),
             enable_execute_command: false,
+            protected_until: None,
             created_at: Timestamp::from_secs(1),
             times: TaskTimes::default(),
             stop_code: None,

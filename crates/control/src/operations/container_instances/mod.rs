@@ -1,5 +1,6 @@
 //! Container instances.
 
+mod agent;
 mod attributes;
 mod deregister;
 mod describe;
@@ -9,6 +10,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use agent::update_container_agent;
 pub use attributes::{delete_attributes, list_attributes, put_attributes};
 pub use deregister::deregister_container_instance;
 pub(crate) use deregister::give_up_more;

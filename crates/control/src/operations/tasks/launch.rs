@@ -115,6 +115,7 @@ impl<'a> Launch<'a> {
             memory: Some(self.reservation.memory_mib.to_string()),
             reservation: self.reservation.clone(),
             enable_execute_command: self.enable_execute_command,
+            protected_until: None,
             created_at: now,
             times: TaskTimes { connectivity: Some(now), ..TaskTimes::default() },
             stop_code: None,

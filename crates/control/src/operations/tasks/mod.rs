@@ -1,10 +1,12 @@
 //! Tasks.
 
 mod describe;
+mod execute;
 pub(crate) mod launch;
 mod list;
 mod network;
 pub(crate) mod placement;
+mod protection;
 pub(crate) mod run;
 mod start;
 mod stop;
@@ -14,7 +16,9 @@ mod tests;
 mod view;
 
 pub use describe::describe_tasks;
+pub use execute::execute_command;
 pub use list::list_tasks;
+pub use protection::{get_task_protection, update_task_protection};
 pub use run::run_task;
 pub use start::start_task;
 pub use stop::{stop_every_task, stop_task};
@@ -47,4 +51,14 @@ pub fn find_task<'a>(
         }
     };
     Ok(id.parse::<Id>().ok().and_then(|id| cluster.tasks.get(&id)))
+}
+
+/// A task as an event tells of it: without its tags.
+pub(crate) fn task_detail(
+    scope: &longshore_model::Scope,
+    cluster: &str,
+    task: &longshore_model::records::TaskRecord,
+    agent_connected: bool,
+) -> longshore_api::ecs::Task {
+    view::view(scope, cluster, task, agent_connected, false)
 }
