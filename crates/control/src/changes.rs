@@ -41,6 +41,8 @@ pub enum Change {
     DeleteTask(Scope, Id, Id),
     /// A service was made or changed.
     PutService(Scope, Arc<ServiceRecord>),
+    /// Everything is being stopped: services start nothing any more. In memory only.
+    Closing,
     /// A client token was used.
     PutIdempotency(Scope, Arc<IdempotencyRecord>),
     /// A client token was forgotten: operation, token.
@@ -89,7 +91,7 @@ impl Change {
             Self::DeleteContainerInstance(scope, cluster, id) => {
                 Op::Delete(keys::container_instance(scope, *cluster, *id))
             }
-            Self::AgentConnected(..) | Self::AgentChecks(..) => return None,
+            Self::AgentConnected(..) | Self::AgentChecks(..) | Self::Closing => return None,
             Self::PutTask(scope, record) => Op::Put(keys::task(scope, record.cluster, record.id), encode(&**record)),
             Self::DeleteTask(scope, cluster, id) => Op::Delete(keys::task(scope, *cluster, *id)),
             Self::PutService(scope, record) => {

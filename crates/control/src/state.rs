@@ -37,6 +37,8 @@ pub struct State {
     pub join_tokens: BTreeMap<String, Arc<JoinTokenRecord>>,
     /// Events waiting to be delivered, by sequence.
     pub outbox: BTreeMap<u64, Arc<OutboxRecord>>,
+    /// Whether everything is being stopped. Not stored: services go on at the next start.
+    pub closing: bool,
     /// The last sequence given to an event.
     pub last_event: u64,
 }
@@ -311,6 +313,7 @@ impl State {
             }
             Change::PutTask(scope, record) => self.put_task(scope, record),
             Change::DeleteTask(scope, cluster, id) => self.delete_task(scope, *cluster, *id),
+            Change::Closing => self.closing = true,
             Change::PutService(scope, record) => {
                 self.cluster_mut(scope, record.cluster).services.insert(record.name.clone(), record.clone());
             }

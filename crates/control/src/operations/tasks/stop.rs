@@ -64,6 +64,9 @@ pub async fn stop_every_task(engine: &Engine, reason: &str) -> Result<(), Servic
     loop {
         let left = engine
             .write(|state, changes| {
+                if !state.closing {
+                    changes.push(Change::Closing);
+                }
                 let wanted: Vec<(&Scope, &Arc<TaskRecord>)> = every_task(state)
                     .filter(|(_, cluster, task)| cluster.index.wanted.contains(&task.id))
                     .map(|(scope, _, task)| (scope, task))

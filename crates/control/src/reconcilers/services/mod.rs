@@ -107,6 +107,9 @@ impl ServiceScheduler {
         let (changed, due) = self
             .engine
             .write(|state, changes| {
+                if state.closing {
+                    return Ok((false, None));
+                }
                 let records = state.scope(scope);
                 let Some(cluster) = records.clusters.get(cluster) else { return Ok((false, None)) };
                 let Some(before) = cluster.services.get(name) else { return Ok((false, None)) };

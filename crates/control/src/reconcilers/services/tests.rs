@@ -4,6 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{ServiceScheduler, ServiceSchedulerLimits};
+use crate::operations::tasks::stop_every_task;
 use crate::operations::testing::World;
 use crate::reconcilers::{Reconcilers, run_once};
 
@@ -386,4 +387,20 @@ async fn a_commit_wakes_the_loop() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), started).await.unwrap();
+}
+
+#[tokio::test]
+async fn services_rest_while_everything_is_stopped_and_go_on_at_the_next_start() {
+    let (world, instances) = world(1).await;
+    create(&world, json!({})).await;
+    reconcile(&world).await;
+    world.connect(&instances[0], false).await;
+    stop_every_task(world.engine(), "down").await.unwrap();
+    world.connect(&instances[0], true).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 0);
+    let world = world.restarted().await;
+    world.connect(&instances[0], true).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 2);
 }
