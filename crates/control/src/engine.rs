@@ -16,6 +16,7 @@ use longshore_store::{MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Op, Range, Store, Store
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::changes::{Change, Changes};
+use crate::events;
 use crate::keys::{self, Kind};
 use crate::state::State;
 
@@ -168,6 +169,10 @@ impl Engine {
             let mut guarded = write_guard(&self.inner.guarded);
             let mut changes = Changes::default();
             let answer = decide(&guarded.state, &mut changes)?;
+            let seams = &self.inner.seams;
+            if let Some(happened) = events::record(&guarded.state, &changes.list, seams.clock.now(), &*seams.random) {
+                changes.push(Change::PutEvent(Arc::new(happened)));
+            }
             let ops: Vec<Op> = changes.list.iter().filter_map(Change::op).collect();
             check_size(&ops)?;
             for change in &changes.list {
@@ -271,7 +276,9 @@ async fn load(store: &dyn Store) -> Result<State, EngineError> {
         let page = store.range(Range { start, end: Vec::new(), limit: longshore_store::MAX_PAGE }).await?;
         for entry in &page.entries {
             match load_change(&entry.key, &entry.value)? {
-                Some(change @ (Change::PutTaskDefinition(..) | Change::PutTask(..) | Change::PutService(..))) => late.push(change),
+                Some(change @ (Change::PutTaskDefinition(..) | Change::PutTask(..) | Change::PutService(..))) => {
+                    late.push(change)
+                }
                 Some(change) => state.apply(&change),
                 None => {}
             }

@@ -11,11 +11,13 @@ use crate::admin::ReconcilerStatus;
 use crate::engine::Engine;
 use crate::gateway::Gateway;
 use crate::history::History;
-use crate::operations::{DEFAULT_CLUSTER, account_settings, capacity_providers, clusters, container_instances, poll, services, submit, tags, task_definitions, tasks};
+use crate::operations::{
+    DEFAULT_CLUSTER, account_settings, capacity_providers, clusters, container_instances, poll, services, submit, tags,
+    task_definitions, tasks,
+};
 use crate::reconcilers::{
-    Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, Reconciler, Reconcilers, ServiceScheduler,
-    ServiceSchedulerLimits, TaskDeadlines,
-    TaskDeadlinesLimits, TaskDefinitionDeletion,
+    Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, EventDelivery, Reconciler, Reconcilers,
+    ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits, TaskDefinitionDeletion,
 };
 
 /// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
@@ -43,7 +45,8 @@ impl EcsService {
         let (engine, gateway) = (&service.engine, &service.gateway);
         let scheduler = ServiceScheduler::new(engine.clone(), ServiceSchedulerLimits::default());
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
-        let loops: [Arc<dyn Reconciler>; 6] = [
+        let loops: [Arc<dyn Reconciler>; 7] = [
+            Arc::new(EventDelivery::new(engine.clone(), history.events().clone())),
             Arc::new(scheduler),
             Arc::new(TaskDeadlines::new(engine.clone(), gateway.clone(), TaskDeadlinesLimits::default())),
             Arc::new(Archiver::new(engine.clone(), history.stopped_tasks().clone(), ArchiverLimits::default())),

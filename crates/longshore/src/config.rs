@@ -41,7 +41,12 @@ fn named_file(arguments: &[OsString]) -> Option<PathBuf> {
     std::env::var_os("LONGSHORE_CONFIG").map(PathBuf::from)
 }
 
-fn with_defaults(command: clap::Command, name: &'static str, path: &Path, text: &str) -> Result<clap::Command, Failure> {
+fn with_defaults(
+    command: clap::Command,
+    name: &'static str,
+    path: &Path,
+    text: &str,
+) -> Result<clap::Command, Failure> {
     let bad = |what: String| Failure::usage(format!("the settings file {}: {what}", path.display()));
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| bad(error.to_string()))?;
     let mut defaults = Vec::new();

@@ -23,7 +23,9 @@ pub enum DataDirError {
         source: std::io::Error,
     },
     /// Another process has it.
-    #[error("the data directory {path} is in use by process {pid}. Stop that one with 'longshore down --data-dir {path}', or choose another directory with --data-dir.")]
+    #[error(
+        "the data directory {path} is in use by process {pid}. Stop that one with 'longshore down --data-dir {path}', or choose another directory with --data-dir."
+    )]
     InUse {
         /// The directory.
         path: String,
@@ -31,7 +33,9 @@ pub enum DataDirError {
         pid: String,
     },
     /// Written by a newer version.
-    #[error("the data directory {path} has layout {found}; this version knows up to {FORMAT}: use the newer Longshore that wrote it.")]
+    #[error(
+        "the data directory {path} has layout {found}; this version knows up to {FORMAT}: use the newer Longshore that wrote it."
+    )]
     Newer {
         /// The directory.
         path: String,
@@ -150,7 +154,8 @@ impl DataDir {
 
 fn lock(path: &Path) -> Result<nix::fcntl::Flock<fs::File>, DataDirError> {
     let file_path = path.join("lock");
-    let options = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&file_path);
+    let options =
+        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&file_path);
     let file = options.map_err(io_at(&file_path))?;
     match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
         Ok(mut file) => {

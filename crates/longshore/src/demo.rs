@@ -120,7 +120,9 @@ async fn answer(mut stream: TcpStream) -> io::Result<String> {
         _ => ("404 Not Found", "there is nothing here\n".to_owned()),
     };
     let length = body.len();
-    let answer = format!("HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
     Ok(line)

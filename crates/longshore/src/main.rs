@@ -38,7 +38,9 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     trace(&cli);
     let workers = match cli.command {
-        Command::Up(_) | Command::Server(_) | Command::Agent(_) => std::thread::available_parallelism().map_or(2, usize::from),
+        Command::Up(_) | Command::Server(_) | Command::Agent(_) => {
+            std::thread::available_parallelism().map_or(2, usize::from)
+        }
         _ => 1,
     };
     finish(cli.output, block_on(workers, run(&cli)))

@@ -47,7 +47,8 @@ impl Failure {
             OutputFormat::Table => writeln!(std::io::stderr(), "longshore: {}", self.message),
             OutputFormat::Json => {
                 let code = self.api_code.as_deref();
-                let error = serde_json::json!({"error": {"message": self.message, "code": code, "exitCode": self.code}});
+                let error =
+                    serde_json::json!({"error": {"message": self.message, "code": code, "exitCode": self.code}});
                 writeln!(std::io::stderr(), "{error}")
             }
         };

@@ -68,7 +68,12 @@ impl HttpControlPlane {
         self.client(region).call(model, operation, input).await.map_err(|error| call_error(operation, error))
     }
 
-    async fn connect(&self, endpoint: &str, query: Vec<(String, String)>, signed_frames: bool) -> Result<Connection, ConnectError> {
+    async fn connect(
+        &self,
+        endpoint: &str,
+        query: Vec<(String, String)>,
+        signed_frames: bool,
+    ) -> Result<Connection, ConnectError> {
         let url = format!("{}/ws", endpoint.trim_end_matches('/'));
         let client = self.client(None);
         let socket = client.connect_websocket(&url, &query, SERVICE).await.map_err(|error| match error {
@@ -146,13 +151,16 @@ fn pump(socket: WebSocket, signer: Option<Signer>, seams: &Seams) -> Connection 
             }
         }
     };
-    seams.spawner.spawn("agent connection", Box::pin(async move {
-        // A dropped sender cuts the connection; a connection that ends lets the writer go.
-        tokio::select! {
-            () = writer => {}
-            () = reader => {}
-        }
-    }));
+    seams.spawner.spawn(
+        "agent connection",
+        Box::pin(async move {
+            // A dropped sender cuts the connection; a connection that ends lets the writer go.
+            tokio::select! {
+                () = writer => {}
+                () = reader => {}
+            }
+        }),
+    );
     Connection { outgoing, incoming }
 }
 
@@ -221,7 +229,11 @@ fn state_change(change: TaskStateChange) -> ecs::SubmitTaskStateChangeRequest {
 }
 
 fn registration_request(registration: InstanceRegistration) -> ecs::RegisterContainerInstanceRequest {
-    let attribute = |attribute: Attribute| ecs::Attribute { name: Some(attribute.name), value: attribute.value, ..Default::default() };
+    let attribute = |attribute: Attribute| ecs::Attribute {
+        name: Some(attribute.name),
+        value: attribute.value,
+        ..Default::default()
+    };
     let tag = |(key, value)| ecs::Tag { key: Some(key), value: Some(value) };
     ecs::RegisterContainerInstanceRequest {
         cluster: Some(registration.cluster),
@@ -251,7 +263,8 @@ impl ControlPlane for HttpControlPlane {
     fn join_agent<'a>(&'a self, token: &'a str) -> BoxFuture<'a, CallResult<Joined>> {
         Box::pin(async move {
             let request = longshore::JoinAgentRequest { token: Some(token.to_owned()) };
-            let answer: longshore::JoinAgentResponse = self.call(None, &longshore::MODEL, "JoinAgent", &request).await?;
+            let answer: longshore::JoinAgentResponse =
+                self.call(None, &longshore::MODEL, "JoinAgent", &request).await?;
             Ok(Joined {
                 credentials: agent_credentials(answer.credentials),
                 cluster: answer.cluster.unwrap_or_default(),
@@ -343,11 +356,7 @@ impl ControlPlane for HttpControlPlane {
         })
     }
 
-    fn put_log_events<'a>(
-        &'a self,
-        name: &'a LogStreamName,
-        events: Vec<LogEvent>,
-    ) -> BoxFuture<'a, CallResult<()>> {
+    fn put_log_events<'a>(&'a self, name: &'a LogStreamName, events: Vec<LogEvent>) -> BoxFuture<'a, CallResult<()>> {
         Box::pin(async move {
             let event = |event: LogEvent| logs::InputLogEvent {
                 timestamp: Some(event.timestamp.as_millis()),

@@ -22,9 +22,13 @@ fn failed(error: &longshore_runtime::RuntimeError) -> Failure {
 /// It can't run here: not root, no namespaces, an address overlap.
 pub async fn oci(dir: &DataDir, subnet: Option<&str>, seams: &Seams) -> Result<Arc<dyn ContainerRuntime>, Failure> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::failed("the embedded runtime needs root: run as root, or use Docker with --runtime docker"));
+        return Err(Failure::failed(
+            "the embedded runtime needs root: run as root, or use Docker with --runtime docker",
+        ));
     }
-    let subnet = subnet.map(|text| text.parse().map_err(|error: longshore_net::NetError| Failure::usage(format!("--subnet: {error}"))));
+    let subnet = subnet.map(|text| {
+        text.parse().map_err(|error: longshore_net::NetError| Failure::usage(format!("--subnet: {error}")))
+    });
     let options = OciOptions { subnet: subnet.transpose()?, ..OciOptions::new(std::env::current_exe()?) };
     let runtime = OciRuntime::open(dir.runtime(), dir.id(), options, seams.clone()).await;
     Ok(Arc::new(runtime.map_err(|error| failed(&error))?))

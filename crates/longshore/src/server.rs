@@ -91,7 +91,8 @@ impl ControlPlane {
             return Err(Failure::usage(format!("--account is '{account}'; an account id has 12 digits")));
         }
         let first_key = accounts.bootstrap(&account, given_key()?).await.map_err(|error| broken(&error))?;
-        let operator = engine.peek(|state| state.accounts.values().find(|account| account.operator).map(|found| found.id.clone()));
+        let operator =
+            engine.peek(|state| state.accounts.values().find(|account| account.operator).map(|found| found.id.clone()));
         let scope = Scope::new(operator.unwrap_or(account), &args.region);
         if first_key.is_some() {
             bootstrap::default_cluster(&engine, &scope).await.map_err(|error| broken(&error))?;
@@ -115,7 +116,12 @@ impl ControlPlane {
         };
         let rooms = Rooms {
             upgrades: ecs.upgrades(),
-            services: vec![Arc::new(ecs), Arc::new(LogsService::new(logs.clone())), Arc::new(StsService), Arc::new(admin)],
+            services: vec![
+                Arc::new(ecs),
+                Arc::new(LogsService::new(logs.clone())),
+                Arc::new(StsService),
+                Arc::new(admin),
+            ],
             credentials: Arc::new(accounts.clone()),
             authorizer: Arc::new(RootAuthorizer),
             audit: Arc::new(history.audit()),

@@ -83,10 +83,13 @@ async fn serve(
     let scope = plane.scope.clone();
     let (serving, engine, _accounts, mut shutdown) = plane.into_parts();
     let (serving_stop, serving_done) = (stopped(stopping.clone()), done.clone());
-    seams.spawner.spawn("front door", Box::pin(async move {
-        serving.run(serving_stop).await;
-        drop(serving_done);
-    }));
+    seams.spawner.spawn(
+        "front door",
+        Box::pin(async move {
+            serving.run(serving_stop).await;
+            drop(serving_done);
+        }),
+    );
     if let Some(agent) = agent {
         let (agent_stop, agent_done) = (stopping.clone(), done.clone());
         seams.spawner.spawn("agent", Box::pin(async move {
@@ -242,8 +245,13 @@ impl Ready {
                 // A key that the user brought along is not printed back.
                 if std::env::var_os("LONGSHORE_ROOT_SECRET_ACCESS_KEY").is_none() {
                     answer["secretAccessKey"] = json!(secret);
-                    lines.push(format!("  No profile was made ({why}). The root key of account {account}, shown only now:"));
-                    lines.push(format!("  AWS_ACCESS_KEY_ID={key} AWS_SECRET_ACCESS_KEY={secret} AWS_ENDPOINT_URL={}", self.url));
+                    lines.push(format!(
+                        "  No profile was made ({why}). The root key of account {account}, shown only now:"
+                    ));
+                    lines.push(format!(
+                        "  AWS_ACCESS_KEY_ID={key} AWS_SECRET_ACCESS_KEY={secret} AWS_ENDPOINT_URL={}",
+                        self.url
+                    ));
                 }
             }
             None => {}
@@ -265,7 +273,8 @@ impl Ready {
 }
 
 fn write_ready(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::failed(format!("--ready-file {} can't be written: {error}", path.display()));
+    let failed =
+        |error: std::io::Error| Failure::failed(format!("--ready-file {} can't be written: {error}", path.display()));
     let new = path.with_extension("new");
     std::fs::write(&new, format!("{text}\n")).map_err(failed)?;
     std::fs::rename(&new, path).map_err(failed)
@@ -276,7 +285,10 @@ fn tell_fd(fd: i32, text: &str) -> Result<(), Failure> {
         return Err(Failure::usage(format!("--ready-fd {fd}: give a descriptor that was opened for it")));
     }
     let path = format!("/proc/self/fd/{fd}");
-    let mut file = std::fs::OpenOptions::new().write(true).open(&path).map_err(|error| Failure::usage(format!("--ready-fd {fd} can't be written: {error}")))?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .map_err(|error| Failure::usage(format!("--ready-fd {fd} can't be written: {error}")))?;
     writeln!(file, "{text}")?;
     Ok(())
 }

@@ -38,7 +38,11 @@ impl Agent {
         let mut child = command.spawn().unwrap();
         wait_for("the agent to connect", || {
             let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "the agent has ended: {}", fs::read_to_string(self.dir.path().join("log")).unwrap());
+            assert!(
+                ended.is_none(),
+                "the agent has ended: {}",
+                fs::read_to_string(self.dir.path().join("log")).unwrap()
+            );
             ready.exists().then_some(())
         });
         self.child = Some(child);
@@ -59,7 +63,10 @@ impl Drop for Agent {
         }
         let cleaned = Command::new(BIN).args(["cleanup", "--data-dir"]).arg(self.data_dir()).output().unwrap();
         if std::thread::panicking() {
-            eprintln!("--- what the agent printed ---\n{}", fs::read_to_string(self.dir.path().join("log")).unwrap_or_default());
+            eprintln!(
+                "--- what the agent printed ---\n{}",
+                fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+            );
         } else {
             assert!(cleaned.status.success(), "{cleaned:?}");
         }
@@ -69,7 +76,13 @@ impl Drop for Agent {
 fn import(agent: &Agent) {
     let archive = agent.dir.path().join("busybox.tar");
     longshore_runtime::conformance::image::TestImage::named(support::IMAGE).write_docker_archive(&archive).unwrap();
-    let imported = Command::new(BIN).args(["image", "import", "--runtime", "oci"]).arg(&archive).arg("--data-dir").arg(agent.data_dir()).output().unwrap();
+    let imported = Command::new(BIN)
+        .args(["image", "import", "--runtime", "oci"])
+        .arg(&archive)
+        .arg("--data-dir")
+        .arg(agent.data_dir())
+        .output()
+        .unwrap();
     assert!(imported.status.success(), "{imported:?}");
 }
 
@@ -80,7 +93,11 @@ fn an_agent_joins_with_a_one_time_token_and_survives_either_sides_death() {
     let mut agent = Agent::join(&server);
     import(&agent);
     server.wait_instance();
-    server.register("remote", "echo up >/www; httpd -p 8080 -h /; trap 'exit 4' TERM; while :; do sleep 0.1; done", json!({"portMappings": [{"containerPort": 8080}]}));
+    server.register(
+        "remote",
+        "echo up >/www; httpd -p 8080 -h /; trap 'exit 4' TERM; while :; do sleep 0.1; done",
+        json!({"portMappings": [{"containerPort": 8080}]}),
+    );
     let task = server.run("remote");
     let running = server.wait_task(&task, "RUNNING");
     let port = running["containers"][0]["networkBindings"][0]["hostPort"].as_u64().unwrap();
@@ -145,7 +162,11 @@ fn two_data_directories_run_side_by_side_and_clean_up_only_after_themselves() {
     for longshore in [&one, &other] {
         longshore.import_busybox();
         longshore.wait_instance();
-        longshore.register("side", "echo up >/www; httpd -p 8080 -h /; sleep 3600", json!({"portMappings": [{"containerPort": 8080}]}));
+        longshore.register(
+            "side",
+            "echo up >/www; httpd -p 8080 -h /; sleep 3600",
+            json!({"portMappings": [{"containerPort": 8080}]}),
+        );
         let task = longshore.run("side");
         let running = longshore.wait_task(&task, "RUNNING");
         answers.push((running["containers"][0]["networkBindings"][0]["hostPort"].as_u64().unwrap(), task));
@@ -165,7 +186,11 @@ fn down_stops_the_tasks_and_term_leaves_them() {
     let mut longshore = Longshore::up("oci");
     longshore.import_busybox();
     longshore.wait_instance();
-    longshore.register("stays", "echo up >/www; httpd -p 8080 -h /; trap 'exit 0' TERM; while :; do sleep 0.1; done", json!({"portMappings": [{"containerPort": 8080}]}));
+    longshore.register(
+        "stays",
+        "echo up >/www; httpd -p 8080 -h /; trap 'exit 0' TERM; while :; do sleep 0.1; done",
+        json!({"portMappings": [{"containerPort": 8080}]}),
+    );
     let task = longshore.run("stays");
     let running = longshore.wait_task(&task, "RUNNING");
     let port = running["containers"][0]["networkBindings"][0]["hostPort"].as_u64().unwrap();
@@ -179,5 +204,8 @@ fn down_stops_the_tasks_and_term_leaves_them() {
     assert!(get().is_none());
     longshore.spawn();
     let stopped = longshore.task(&task);
-    assert_eq!((&stopped["lastStatus"], &stopped["stoppedReason"]), (&json!("STOPPED"), &json!("Stopped by 'longshore down'")));
+    assert_eq!(
+        (&stopped["lastStatus"], &stopped["stoppedReason"]),
+        (&json!("STOPPED"), &json!("Stopped by 'longshore down'"))
+    );
 }

@@ -20,11 +20,24 @@ fn the_command_line_runs_shows_reads_and_stops() {
     longshore.import_busybox();
     longshore.wait_instance();
     let data_dir = longshore.data_dir();
-    let images = longshore.longshore_ok(&["image", "list", "--data-dir", data_dir.to_str().unwrap(), "--runtime", "oci"]);
+    let images =
+        longshore.longshore_ok(&["image", "list", "--data-dir", data_dir.to_str().unwrap(), "--runtime", "oci"]);
     assert!(images.contains("busybox:test"), "{images}");
 
     let ran = longshore.longshore_ok(&[
-        "--output", "json", "run", IMAGE, "--name", "cli", "-p", "8080", "-e", "WHO=me", "--", "sh", "-c",
+        "--output",
+        "json",
+        "run",
+        IMAGE,
+        "--name",
+        "cli",
+        "-p",
+        "8080",
+        "-e",
+        "WHO=me",
+        "--",
+        "sh",
+        "-c",
         "echo one; echo two >/index.html; httpd -p 8080 -h /; trap 'exit 0' TERM; while :; do sleep 0.1; done",
     ]);
     let ran: Value = serde_json::from_str(&ran).unwrap();
@@ -36,7 +49,8 @@ fn the_command_line_runs_shows_reads_and_stops() {
 
     let shown = longshore.longshore_ok(&["ps"]);
     assert!(shown.contains(&id) && shown.contains("cli:1") && shown.contains("RUNNING"), "{shown}");
-    let read = wait_for("the output", || Some(longshore.longshore_ok(&["logs", "cli"])).filter(|text| text.contains("one")));
+    let read =
+        wait_for("the output", || Some(longshore.longshore_ok(&["logs", "cli"])).filter(|text| text.contains("one")));
     assert_eq!(read, "one\n");
     let stopped = longshore.longshore_ok(&["--output", "json", "stop", &id[..12], "--reason", "enough"]);
     let stopped: Value = serde_json::from_str(&stopped).unwrap();
@@ -65,7 +79,15 @@ fn the_demo_image_runs_without_anything_from_outside() {
     let longshore = Longshore::up("oci");
     longshore.wait_instance();
     let data_dir = longshore.data_dir();
-    longshore.longshore_ok(&["image", "import", "--demo", "--data-dir", data_dir.to_str().unwrap(), "--runtime", "oci"]);
+    longshore.longshore_ok(&[
+        "image",
+        "import",
+        "--demo",
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+        "--runtime",
+        "oci",
+    ]);
     let ran = longshore.longshore_ok(&["--output", "json", "run", "longshore/demo:latest", "-p", "8080"]);
     let ran: Value = serde_json::from_str(&ran).unwrap();
     let port = ran["tasks"][0]["ports"].as_str().unwrap().split("->").next().unwrap().to_owned();

@@ -24,7 +24,12 @@ fn start(home: &Path, data: &Path, extra: &[&str]) -> Started {
     let _ = fs::remove_file(&ready);
     let log = home.join("log");
     let mut command = Command::new(BIN);
-    command.args(["server", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).arg("--ready-file").arg(&ready).args(extra);
+    command
+        .args(["server", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data)
+        .arg("--ready-file")
+        .arg(&ready)
+        .args(extra);
     command.env("HOME", home).stdin(Stdio::null()).stdout(fs::File::create(&log).unwrap());
     for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"] {
         command.env_remove(name);
@@ -55,7 +60,8 @@ fn the_first_start_makes_a_profile_that_the_aws_cli_can_use_and_later_ones_reuse
     assert!(first.1.contains("'longshore'"), "{}", first.1);
     let secrets = fs::read_to_string(&credentials).unwrap();
     assert!(secrets.starts_with("[work]\naws_access_key_id = A\naws_secret_access_key = B\n"), "{secrets}");
-    let secret = secrets.lines().rfind(|line| line.starts_with("aws_secret_access_key")).unwrap().split(" = ").nth(1).unwrap();
+    let secret =
+        secrets.lines().rfind(|line| line.starts_with("aws_secret_access_key")).unwrap().split(" = ").nth(1).unwrap();
     assert_eq!(secret.len(), 40);
     assert!(!first.1.contains(secret), "the secret is in the profile and is not printed");
     assert_eq!((mode(&config), mode(&credentials)), (0o600, 0o600));
@@ -103,7 +109,8 @@ fn a_data_directory_has_one_owner_at_a_time() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     let _first = start(home.path(), &data, &["--no-profile"]);
-    let second = Command::new(BIN).args(["server", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data).output().unwrap();
+    let second =
+        Command::new(BIN).args(["server", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data).output().unwrap();
     assert_eq!(second.status.code(), Some(7));
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use by process"));
 }

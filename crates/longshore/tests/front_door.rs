@@ -14,7 +14,9 @@ fn code_of(longshore: &Longshore, environment: &[(&str, &str)]) -> String {
     let output = command.output().unwrap();
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    text.split_once("An error occurred (").and_then(|(_, rest)| rest.split_once(')')).map_or(text.clone(), |(code, _)| code.to_owned())
+    text.split_once("An error occurred (")
+        .and_then(|(_, rest)| rest.split_once(')'))
+        .map_or(text.clone(), |(code, _)| code.to_owned())
 }
 
 /// Sends bytes; answers what comes back.

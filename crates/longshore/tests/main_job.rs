@@ -41,7 +41,15 @@ fn main_job(runtime: &'static str) {
     let id = task.rsplit('/').next().unwrap();
     let stream = format!("web/main/{id}");
     let read = || {
-        let events = ["logs", "get-log-events", "--log-group-name", "/longshore/default", "--log-stream-name", &stream, "--start-from-head"];
+        let events = [
+            "logs",
+            "get-log-events",
+            "--log-group-name",
+            "/longshore/default",
+            "--log-stream-name",
+            &stream,
+            "--start-from-head",
+        ];
         let events = longshore.try_aws(&events).ok()?;
         let messages = events["events"].as_array()?.iter().map(|event| event["message"].clone());
         Some(messages.collect::<Vec<_>>())
@@ -57,13 +65,21 @@ fn main_job(runtime: &'static str) {
     for time in ["stoppingAt", "stoppedAt", "executionStoppedAt"] {
         assert!(stopped[time].is_number(), "{time}: {stopped}");
     }
-    let lines = wait_for("the last line in the logs", || read().filter(|lines| lines.contains(&json!("asked to stop"))));
+    let lines =
+        wait_for("the last line in the logs", || read().filter(|lines| lines.contains(&json!("asked to stop"))));
     assert_eq!(lines, [json!("serving"), json!("asked to stop")]);
     let groups = longshore.aws(&["logs", "describe-log-groups"]);
     assert_eq!(groups["logGroups"][0]["logGroupName"], "/longshore/default");
     let streams = longshore.aws(&["logs", "describe-log-streams", "--log-group-name", "/longshore/default"]);
     assert_eq!(streams["logStreams"][0]["logStreamName"], stream);
-    let filtered = longshore.aws(&["logs", "filter-log-events", "--log-group-name", "/longshore/default", "--filter-pattern", "asked"]);
+    let filtered = longshore.aws(&[
+        "logs",
+        "filter-log-events",
+        "--log-group-name",
+        "/longshore/default",
+        "--filter-pattern",
+        "asked",
+    ]);
     assert_eq!(filtered["events"][0]["message"], "asked to stop");
     assert_eq!(filtered["events"].as_array().unwrap().len(), 1);
     assert!(http_get(&format!("http://127.0.0.1:{port}/")).is_none(), "the port still answers");

@@ -7,7 +7,8 @@ use std::fs;
 use support::{Longshore, http_get, wait_for};
 
 /// Says at its start who it is, then waits; a restart would say so a second time.
-const SCRIPT: &str = "cat /proc/sys/kernel/random/uuid >/www; httpd -p 8080 -h / ; trap 'exit 5' TERM; while :; do sleep 0.1; done";
+const SCRIPT: &str =
+    "cat /proc/sys/kernel/random/uuid >/www; httpd -p 8080 -h / ; trap 'exit 5' TERM; while :; do sleep 0.1; done";
 
 struct Running {
     task: String,
@@ -88,8 +89,13 @@ fn exits_while_away(runtime: &'static str) {
     }]);
     let volumes = json!([{"name": "flag", "host": {"sourcePath": flag}}]);
     longshore.ecs(&[
-        "register-task-definition", "--family", "leaves", "--container-definitions", &containers.to_string(),
-        "--volumes", &volumes.to_string(),
+        "register-task-definition",
+        "--family",
+        "leaves",
+        "--container-definitions",
+        &containers.to_string(),
+        "--volumes",
+        &volumes.to_string(),
     ]);
     let task = longshore.run("leaves");
     let running = longshore.wait_task(&task, "RUNNING");
@@ -113,7 +119,9 @@ fn exits_while_away(runtime: &'static str) {
 fn processes_with(text: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let commands = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    commands.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ")).any(|line| line.starts_with("sh -c") && line.contains(text))
+    commands
+        .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+        .any(|line| line.starts_with("sh -c") && line.contains(text))
 }
 
 #[test]

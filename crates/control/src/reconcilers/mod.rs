@@ -6,6 +6,7 @@
 
 mod archiver;
 mod deadlines;
+mod delivery;
 mod expiry;
 mod services;
 
@@ -14,6 +15,7 @@ mod tests;
 
 pub use archiver::{Archiver, ArchiverLimits};
 pub use deadlines::{TaskDeadlines, TaskDeadlinesLimits};
+pub use delivery::EventDelivery;
 pub use expiry::{ClientTokenExpiry, ContainerInstanceExpiry, TaskDefinitionDeletion};
 pub use services::{ServiceScheduler, ServiceSchedulerLimits, ServiceWaker};
 

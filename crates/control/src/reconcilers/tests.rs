@@ -13,6 +13,7 @@ use crate::changes::Change;
 use crate::history::History;
 use crate::operations::testing::World;
 use crate::operations::testing_instances::id_of;
+use longshore_model::records::OutboxRecord;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -54,6 +55,27 @@ async fn stopped_tasks_go_to_history_after_an_hour() {
 }
 
 #[tokio::test]
+async fn what_happens_to_a_task_is_told_in_order_and_delivered_to_history() {
+    let (world, task) = world_with_task().await;
+    world.report(&task, "RUNNING", None).await;
+    world.report(&task, "STOPPED", Some(3)).await;
+    let world = world.restarted().await;
+    let waiting = world.engine().peek(|state| state.outbox.keys().copied().collect::<Vec<_>>());
+    assert!(waiting.len() >= 3 && waiting.is_sorted(), "events survive a restart: {waiting:?}");
+    let history = history(&world);
+    run_once(&EventDelivery::new(world.engine().clone(), history.events().clone())).await.unwrap();
+    assert!(world.engine().peek(|state| state.outbox.is_empty()));
+    let page = history.events().page(Selection::default(), Order::Forward, None, 100).await.unwrap();
+    let records: Vec<OutboxRecord> =
+        page.iter().map(|(_, record)| serde_json::from_slice(&record.payload).unwrap()).collect();
+    let events: Vec<_> = records.iter().flat_map(|record| &record.events).collect();
+    let told: Vec<_> = events.iter().map(|event| event.detail["lastStatus"].as_str().unwrap()).collect();
+    assert_eq!(told, ["PENDING", "RUNNING", "STOPPED"]);
+    assert!(events.iter().all(|event| event.resources == [task.as_str().unwrap()]));
+    assert_eq!(events[2].detail["containers"][0]["exitCode"], 3);
+}
+
+#[tokio::test]
 async fn too_many_stopped_tasks_go_to_history_oldest_first() {
     let (world, first) = world_with_task().await;
     world.report(&first, "STOPPED", Some(0)).await;
@@ -88,9 +110,9 @@ async fn tasks_left_on_a_deregistered_instance_are_given_up() {
     // As a crash in the middle of a deregistration leaves it.
     let instance = id_of(&world.task(&task).await["containerInstanceArn"]);
     let cluster = world.cluster_id("default");
-    let known = world.engine().peek(|state| {
-        (*state.scope(&world.scope()).clusters[&cluster].instances[&instance].record).clone()
-    });
+    let known = world
+        .engine()
+        .peek(|state| (*state.scope(&world.scope()).clusters[&cluster].instances[&instance].record).clone());
     let inactive = ContainerInstanceRecord { status: ContainerInstanceStatus::Inactive, ..known };
     world.change(|changes| changes.push(Change::PutContainerInstance(world.scope(), Arc::new(inactive)))).await;
     let limits = TaskDeadlinesLimits::default();

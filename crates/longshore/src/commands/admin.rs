@@ -114,7 +114,8 @@ fn show_key(
     }
     let json = json!({"account": account, "accessKeyId": id, "secretAccessKey": secret});
     output::print(format, &json, |_| {
-        format!("Account {account}. This secret is shown once and can't be shown again:\nAWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}")
+        format!(
+            "Account {account}. This secret is shown once and can't be shown again:\nAWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}"
+        )
     })
 }
-

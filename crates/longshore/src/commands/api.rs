@@ -35,7 +35,8 @@ impl Api {
     /// A profile that isn't there, an endpoint that is no URL.
     pub fn new(args: &ApiArgs, seams: &Seams) -> Result<Self, Failure> {
         let environment = profile::Environment::of_process();
-        let settings = profile::load(&environment, args.profile.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
+        let settings =
+            profile::load(&environment, args.profile.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
         let endpoint = args.endpoint_url.clone().unwrap_or(settings.endpoint);
         let region = args.region.clone().unwrap_or(settings.region);
         let mut options = Options::new(endpoint, region);

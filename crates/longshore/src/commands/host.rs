@@ -28,15 +28,20 @@ pub async fn down(args: &DownArgs, format: OutputFormat, seams: &Seams) -> Resul
         return Err(Failure::not_found(format!("{} is no data directory of Longshore", path.display())));
     }
     let Some(pid) = DataDir::owner(&path) else {
-        let text = format!("Nothing runs from {}. 'longshore cleanup' removes tasks that were left behind.", path.display());
+        let text =
+            format!("Nothing runs from {}. 'longshore cleanup' removes tasks that were left behind.", path.display());
         return output::print(format, &json!({"stopped": false}), |_| text);
     };
-    kill(Pid::from_raw(pid), Signal::SIGUSR1).map_err(|error| Failure::failed(format!("process {pid} can't be asked to stop: {error}")))?;
+    kill(Pid::from_raw(pid), Signal::SIGUSR1)
+        .map_err(|error| Failure::failed(format!("process {pid} can't be asked to stop: {error}")))?;
     let mut progress = Progress::start(format);
     let started = seams.clock.monotonic();
     while DataDir::owner(&path) == Some(pid) {
         if seams.clock.monotonic().saturating_sub(started) > PATIENCE {
-            return Err(Failure::failed(format!("process {pid} has not ended after {} s: see its log", PATIENCE.as_secs())));
+            return Err(Failure::failed(format!(
+                "process {pid} has not ended after {} s: see its log",
+                PATIENCE.as_secs()
+            )));
         }
         progress.show(format, "stopping tasks");
         seams.clock.sleep(LOOK_EVERY).await;
@@ -71,4 +76,3 @@ pub async fn cleanup(args: &CleanupArgs, format: OutputFormat, seams: &Seams) ->
         format!("Removed everything that {} started on this host.", path.display())
     })
 }
-

@@ -83,7 +83,9 @@ pub async fn image(command: &ImageCommand, format: OutputFormat, seams: &Seams) 
             let dir = directory(&data_dir.path(), seams)?;
             let runtime = runtimes::open(runtime.runtime, &dir, None, seams).await?;
             if runtime.image(reference).await.map_err(|error| failed(&error))?.is_none() {
-                return Err(Failure::not_found(format!("there is no image {reference}: 'longshore image list' shows those there are")));
+                return Err(Failure::not_found(format!(
+                    "there is no image {reference}: 'longshore image list' shows those there are"
+                )));
             }
             runtime.remove_image(reference).await.map_err(|error| failed(&error))?;
             output::print(format, &json!({"removed": reference}), |_| format!("Removed {reference}."))

@@ -69,7 +69,8 @@ async fn describe(api: &Api, args: &LogsArgs, arn: &str) -> Result<ecs::Task, Fa
 
 /// Where the agent sends each container's output: the definition's awslogs options, else our own group.
 async fn sources(api: &Api, args: &LogsArgs, task: &ecs::Task) -> Result<Vec<Source>, Failure> {
-    let request = ecs::DescribeTaskDefinitionRequest { task_definition: task.task_definition_arn.clone(), ..Default::default() };
+    let request =
+        ecs::DescribeTaskDefinitionRequest { task_definition: task.task_definition_arn.clone(), ..Default::default() };
     let answer: ecs::DescribeTaskDefinitionResponse = api.ecs("DescribeTaskDefinition", &request).await?;
     let definition = answer.task_definition.unwrap_or_default();
     let family = definition.family.unwrap_or_default();
@@ -119,7 +120,9 @@ async fn drain(api: &Api, source: &mut Source, several: bool, format: OutputForm
             match format {
                 OutputFormat::Json => {
                     let at = event.timestamp;
-                    print_line(&json!({"container": source.container, "timestamp": at, "message": message}).to_string())?;
+                    print_line(
+                        &json!({"container": source.container, "timestamp": at, "message": message}).to_string(),
+                    )?;
                 }
                 OutputFormat::Table if several => print_line(&format!("{} | {message}", source.container))?,
                 OutputFormat::Table => print_line(message)?,

@@ -21,7 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub async fn run(args: &RunArgs, format: OutputFormat, seams: &Seams) -> Result<(), Failure> {
     let api = Api::new(&args.api, seams)?;
     let task_definition = if args.task_definition { args.image.clone() } else { register(&api, args).await? };
-    let overrides = (args.task_definition && !args.command.is_empty()).then(|| command_override(&api, args, &task_definition));
+    let overrides =
+        (args.task_definition && !args.command.is_empty()).then(|| command_override(&api, args, &task_definition));
     let overrides = match overrides {
         Some(overrides) => Some(overrides.await?),
         None => None,
@@ -38,7 +39,10 @@ pub async fn run(args: &RunArgs, format: OutputFormat, seams: &Seams) -> Result<
     let failures = answer.failures.unwrap_or_default();
     let started = answer.tasks.unwrap_or_default();
     if let Some(failure) = failures.first() {
-        return Err(Failure::with_code(6, format!("{} task(s) could not be placed: {}", failures.len(), describe(failure))));
+        return Err(Failure::with_code(
+            6,
+            format!("{} task(s) could not be placed: {}", failures.len(), describe(failure)),
+        ));
     }
     let arns: Vec<String> = started.iter().filter_map(|task| task.task_arn.clone()).collect();
     let tasks = if args.no_wait { started } else { wait_running(&api, args, &arns, format, seams).await? };
@@ -62,7 +66,8 @@ fn describe(failure: &ecs::Failure) -> String {
 fn family_of(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
     let name = last.split(['@', ':']).next().unwrap_or(last);
-    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect();
+    let clean: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect();
     if clean.is_empty() { "task".to_owned() } else { clean }
 }
 
@@ -111,11 +116,15 @@ async fn register(api: &Api, args: &RunArgs) -> Result<String, Failure> {
 }
 
 async fn command_override(api: &Api, args: &RunArgs, definition: &str) -> Result<ecs::TaskOverride, Failure> {
-    let request = ecs::DescribeTaskDefinitionRequest { task_definition: Some(definition.to_owned()), ..Default::default() };
+    let request =
+        ecs::DescribeTaskDefinitionRequest { task_definition: Some(definition.to_owned()), ..Default::default() };
     let answer: ecs::DescribeTaskDefinitionResponse = api.ecs("DescribeTaskDefinition", &request).await?;
     let containers = answer.task_definition.and_then(|definition| definition.container_definitions).unwrap_or_default();
     let [container] = &containers[..] else {
-        return Err(Failure::usage(format!("{definition} has {} containers: a command can be given for one only", containers.len())));
+        return Err(Failure::usage(format!(
+            "{definition} has {} containers: a command can be given for one only",
+            containers.len()
+        )));
     };
     let container = ecs::ContainerOverride {
         name: container.name.clone(),
@@ -139,10 +148,14 @@ async fn wait_running(
         if let Some(stopped) = tasks.iter().find(|task| task.last_status.as_deref() == Some("STOPPED")) {
             progress.finish();
             // A task that ran and has ended well did what it was asked to.
-            if stopped.started_at.is_some() && tasks::exit_codes(stopped).iter().all(|code| *code == 0) && running == 0 {
+            if stopped.started_at.is_some() && tasks::exit_codes(stopped).iter().all(|code| *code == 0) && running == 0
+            {
                 return Ok(tasks);
             }
-            return Err(Failure::with_code(6, format!("task {} stopped: {}", id_of(stopped), tasks::why_stopped(stopped))));
+            return Err(Failure::with_code(
+                6,
+                format!("task {} stopped: {}", id_of(stopped), tasks::why_stopped(stopped)),
+            ));
         }
         if running == tasks.len() {
             progress.finish();
@@ -156,7 +169,9 @@ async fn wait_running(
 fn waiting_for(tasks: &[ecs::Task]) -> String {
     let waiting = tasks.iter().find(|task| task.last_status.as_deref() != Some("RUNNING"));
     match waiting {
-        Some(task) if task.pull_started_at.is_some() && task.pull_stopped_at.is_none() => ": pulling the image".to_owned(),
+        Some(task) if task.pull_started_at.is_some() && task.pull_stopped_at.is_none() => {
+            ": pulling the image".to_owned()
+        }
         Some(task) => format!(": {}", task.last_status.as_deref().unwrap_or("PENDING")),
         None => String::new(),
     }

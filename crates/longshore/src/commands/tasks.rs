@@ -158,11 +158,17 @@ pub async fn find(api: &Api, cluster: &str, named: &str) -> Result<String, Failu
             [one] => return Ok(one.clone()),
             several => {
                 let ids: Vec<_> = several.iter().filter_map(|arn| arn.rsplit('/').next()).take(10).collect();
-                return Err(Failure::not_found(format!("'{named}' means {} tasks: name one of {}", several.len(), ids.join(", "))));
+                return Err(Failure::not_found(format!(
+                    "'{named}' means {} tasks: name one of {}",
+                    several.len(),
+                    ids.join(", ")
+                )));
             }
         }
     }
-    Err(Failure::not_found(format!("no task of cluster {cluster} is '{named}': 'longshore ps --all' shows those there are")))
+    Err(Failure::not_found(format!(
+        "no task of cluster {cluster} is '{named}': 'longshore ps --all' shows those there are"
+    )))
 }
 
 /// Of a family's stopped tasks the newest is meant; running ones are all candidates.

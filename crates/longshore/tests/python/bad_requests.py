@@ -75,7 +75,7 @@ refused("a wrong type", send(b'{"maxResults": "many"}'), 400, "SerializationExce
 refused("an unknown operation", send(b"{}", ECS + "LaunchRocket"), 400, "UnknownOperationException")
 refused("a missing target", send(b"{}", None), 400, "UnknownOperationException")
 refused("a stale date", send(b"{}", when=datetime.datetime(2020, 1, 1)), 400, "InvalidSignatureException")
-refused("a scope of another service", send(b"{}", service="logs"), 400, "UnknownOperationException")
+refused("a scope of another service", send(b"{}", service="logs"), 400, "InvalidSignatureException")
 refused("an operation that is not built", send(b'{}', ECS + "ListGateways"), 400, "UnsupportedFeatureException")
 try:
     answer = send(b" " * (20 * 1024 * 1024))

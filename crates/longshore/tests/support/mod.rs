@@ -106,7 +106,8 @@ impl Longshore {
             container[key] = value.clone();
         }
         let containers = serde_json::json!([container]).to_string();
-        let answer = self.ecs(&["register-task-definition", "--family", family, "--container-definitions", &containers]);
+        let answer =
+            self.ecs(&["register-task-definition", "--family", family, "--container-definitions", &containers]);
         answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned()
     }
 
@@ -198,7 +199,9 @@ impl Longshore {
     /// Puts the environment of a client into `command`.
     pub fn client_env<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("HOME", self.home());
-        for name in ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"] {
+        for name in
+            ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"]
+        {
             command.env_remove(name);
         }
         command.env("AWS_ENDPOINT_URL", &self.endpoint).env("AWS_DEFAULT_REGION", "us-east-1");
@@ -215,7 +218,10 @@ impl Longshore {
             return Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null));
         }
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let code = text.split_once("An error occurred (").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(code, _)| code);
+        let code = text
+            .split_once("An error occurred (")
+            .and_then(|(_, rest)| rest.split_once(')'))
+            .map_or("", |(code, _)| code);
         Err(AwsError { code: code.to_owned(), text })
     }
 
@@ -252,7 +258,13 @@ impl Longshore {
     pub fn longshore_ok(&self, arguments: &[&str]) -> String {
         let output = self.longshore(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "longshore {arguments:?}: {}{}\n{}", text(&output.stdout), text(&output.stderr), self.log());
+        assert!(
+            output.status.success(),
+            "longshore {arguments:?}: {}{}\n{}",
+            text(&output.stdout),
+            text(&output.stderr),
+            self.log()
+        );
         text(&output.stdout)
     }
 
