@@ -9,6 +9,7 @@
 //! Invariants: every name in the kernel derives from the root id, so two data directories never
 //! meet; only [`nat`] knows nftables; nothing here knows what a container is.
 
+mod legacy;
 mod nat;
 mod network;
 mod rtnl;

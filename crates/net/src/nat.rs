@@ -15,7 +15,7 @@ use nlink::netlink::nftables::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{NetError, NetResult, Subnet};
+use crate::{NetError, NetResult, Subnet, legacy};
 
 type Connection = nlink::Connection<Nftables>;
 
@@ -97,6 +97,11 @@ impl Nat {
         Ok(nat)
     }
 
+    /// Lets the bridge through iptables, unless it is let through already.
+    pub(crate) async fn accept_forwarding(&self, bridge: &str) -> NetResult<()> {
+        accept_forwarding(&connect()?, bridge).await
+    }
+
     /// Removes everything that belongs to `root_id`.
     pub(crate) async fn destroy(root_id: &str, bridge: &str) -> NetResult<()> {
         let connection = connect()?;
@@ -104,6 +109,7 @@ impl Nat {
             .del_table_if_exists(table_of(root_id).as_str(), FAMILY)
             .await
             .map_err(failed("removing the table"))?;
+        legacy::forget(bridge);
         for (chain, handle) in forwarding_rules(&connection, bridge).await? {
             connection
                 .del_rule_if_exists("filter", &chain, FAMILY, handle)
@@ -429,6 +435,7 @@ async fn forwarding_rules(connection: &Connection, bridge: &str) -> NetResult<Ve
 
 /// Docker sets the policy of `FORWARD` to drop; its `DOCKER-USER` chain is the place for rules of others.
 async fn accept_forwarding(connection: &Connection, bridge: &str) -> NetResult<()> {
+    legacy::accept(bridge);
     let chains = connection.list_chains_in("filter", FAMILY).await.map_err(failed("listing iptables' chains"))?;
     let Some(chain) =
         ["DOCKER-USER", "FORWARD"].into_iter().find(|name| chains.iter().any(|chain| chain.name == *name))

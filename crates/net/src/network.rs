@@ -135,6 +135,10 @@ impl Network {
         }
         let network = Arc::clone(self);
         let work = async move {
+            // Docker may have been started since, and drop what is forwarded.
+            if let Err(error) = network.nat.accept_forwarding(&network.config.bridge()).await {
+                tracing::warn!(%error, "forwarded packets may be dropped by another firewall's rules");
+            }
             for _ in 0..missing {
                 let made = network.make().await;
                 let mut addresses = network.locked();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use longshore_seams::Seams;
+use longshore_seams::{Clock, Seams};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -21,6 +21,8 @@ use super::shim::ShimArguments;
 
 /// How long a shim may take to say hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a shim may take to answer, besides what it was asked to wait for.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
 type Waiting = oneshot::Sender<Result<Reply, Refusal>>;
 
@@ -32,6 +34,7 @@ pub(crate) struct ShimClient {
     waiting: Mutex<BTreeMap<u64, Waiting>>,
     next: AtomicU64,
     gone: AtomicBool,
+    clock: Arc<dyn Clock>,
 }
 
 /// What a connection tells of.
@@ -134,6 +137,7 @@ impl ShimClient {
             waiting: Mutex::new(BTreeMap::new()),
             next: AtomicU64::new(1),
             gone: AtomicBool::new(false),
+            clock: Arc::clone(&seams.clock),
         });
         seams.spawner.spawn("shim", Box::pin(Arc::clone(&client).listen(reader, listener)));
         Ok(client)
@@ -173,6 +177,10 @@ impl ShimClient {
     /// Asks and waits for the answer.
     pub(crate) async fn call(&self, call: Call) -> Result<Reply, CallError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let asked = match &call {
+            Call::Exec { timeout_ms, .. } => Duration::from_millis(*timeout_ms),
+            _ => Duration::ZERO,
+        };
         let (send, answer) = oneshot::channel();
         self.locked().insert(id, send);
         if self.is_gone() {
@@ -184,10 +192,17 @@ impl ShimClient {
             self.locked().remove(&id);
             return Err(CallError::Gone);
         }
-        match answer.await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
-            Err(_) => Err(CallError::Gone),
+        tokio::select! {
+            answer = answer => match answer {
+                Ok(Ok(reply)) => Ok(reply),
+                Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
+                Err(_) => Err(CallError::Gone),
+            },
+            () = self.clock.sleep(asked.saturating_add(ANSWER_PATIENCE)) => {
+                self.locked().remove(&id);
+                let message = format!("the shim of task {} did not answer within {ANSWER_PATIENCE:?}", self.task);
+                Err(CallError::Refused(Refusal { kind: RefusalKind::Failed, message }))
+            }
         }
     }
 

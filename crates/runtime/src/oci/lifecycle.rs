@@ -59,29 +59,60 @@ impl Inner {
             locked(&self.containers).insert(container.record.id.clone(), Arc::clone(container));
         }
         for container in &containers {
-            let id = &container.record.id;
-            if self.known(container)?.is_running() {
-                if self.existing_shim(&container.record.spec.task_id).await?.is_none() {
-                    self.bury(container, "the container's shim was gone when the runtime started").await?;
-                    continue;
-                }
-                // It may have ended just now.
-                if self.known(container)?.is_running() {
-                    let network = self.network_record(id)?;
-                    let mut adopted = locked(&self.adopted);
-                    adopted.0.extend(network.iter().map(|network| network.address));
-                    adopted.1.extend(network.into_iter().flat_map(|network| network.ports));
-                    continue;
-                }
-            }
-            // Nobody gave it back.
-            remove_file(&self.layout.container(id).network()).map_err(failed("removing the record of a network"))?;
+            self.adopt_one(container).await?;
         }
         // A shim of a task that ended while nobody looked may still hold its containers; it goes when they are removed.
         if !locked(&self.adopted).0.is_empty() {
             self.network().await?;
         }
         Ok(())
+    }
+
+    async fn adopt_one(self: &Arc<Self>, container: &Arc<Container>) -> RuntimeResult<()> {
+        let record = &container.record;
+        let has_shim = match self.existing_shim(&record.spec.task_id).await {
+            Ok(shim) => shim.is_some(),
+            // It speaks another version, or hangs: its containers go on without being controlled.
+            Err(error) => {
+                tracing::error!(container = record.spec.name, %error, "a container can not be controlled");
+                true
+            }
+        };
+        let known = self.known(container)?;
+        if has_shim && known.exit.is_none() {
+            // It runs, or is being started for a runtime that was killed meanwhile.
+            let network = self.network_record(&record.id)?;
+            let mut adopted = locked(&self.adopted);
+            adopted.0.extend(network.iter().map(|network| network.address));
+            adopted.1.extend(network.into_iter().flat_map(|network| network.ports));
+            return Ok(());
+        }
+        if known.is_running() {
+            self.bury(container, "the container's shim was gone when the runtime started").await?;
+        } else if !has_shim {
+            self.kill_group(record).await?;
+        }
+        // Nobody gave it back.
+        remove_file(&self.layout.container(&record.id).network()).map_err(failed("removing the record of a network"))
+    }
+
+    /// Kills every process of a container's group and removes the group; one that is gone is no error.
+    async fn kill_group(&self, record: &ContainerRecord) -> RuntimeResult<()> {
+        let cgroup = cgroup_of(&root_cgroup(&self.root_id), record);
+        let until = self.seams.clock.monotonic() + KILL_PATIENCE;
+        loop {
+            self.hierarchies.kill(&cgroup);
+            if !self.hierarchies.is_populated(&cgroup) && self.hierarchies.remove(&cgroup).is_ok() {
+                let task = task_key(&record.spec.task_id);
+                self.hierarchies.remove_if_empty(&format!("{}/{task}", root_cgroup(&self.root_id)));
+                return Ok(());
+            }
+            if self.seams.clock.monotonic() > until {
+                let name = &record.spec.name;
+                return Err(RuntimeError::Unavailable(format!("the processes of container {name} can not be killed")));
+            }
+            self.seams.clock.sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Removes directories of containers that were not made, or not removed, to the end.
@@ -207,6 +238,10 @@ impl Inner {
             }
             (Err(error), _) => {
                 self.delete_in_shim(&shim, &record.id).await?;
+                if matches!(error, CallError::Gone) {
+                    // Killed half-way, before its container was bound to it.
+                    self.kill_group(record).await?;
+                }
                 Err(RuntimeError::Start(error.message()))
             }
         }
@@ -422,19 +457,7 @@ impl Inner {
         let record = &container.record;
         let cgroup = cgroup_of(&root_cgroup(&self.root_id), record);
         let oom_killed = self.hierarchies.oom_killed(&cgroup);
-        let until = self.seams.clock.monotonic() + KILL_PATIENCE;
-        loop {
-            self.hierarchies.kill(&cgroup);
-            if !self.hierarchies.is_populated(&cgroup) && self.hierarchies.remove(&cgroup).is_ok() {
-                break;
-            }
-            if self.seams.clock.monotonic() > until {
-                let name = &record.spec.name;
-                return Err(RuntimeError::Unavailable(format!("the processes of container {name} can not be killed")));
-            }
-            self.seams.clock.sleep(Duration::from_millis(2)).await;
-        }
-        self.hierarchies.remove_if_empty(&format!("{}/{}", root_cgroup(&self.root_id), task_key(&record.spec.task_id)));
+        self.kill_group(record).await?;
         let finished_at = self.seams.clock.now();
         let exit = ExitRecord { exit_code: Some(KILLED), oom_killed, error: Some(why.to_owned()), finished_at };
         write_record(&self.layout.container(&record.id).exit(), &exit).map_err(failed("writing a container's end"))?;

@@ -76,7 +76,7 @@ impl Output {
         let Some(log) = log else { return Ok(()) };
         for chunk in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (piece, ends) = match chunk.strip_suffix(b"\n") {
-                Some(piece) => (piece.strip_suffix(b"\r").unwrap_or(piece), true),
+                Some(piece) => (piece, true),
                 None => (chunk, false),
             };
             if ends && self.rest.is_empty() {
