@@ -45,7 +45,7 @@ pub fn check(subject: impl Subject + 'static, promise: impl for<'a> FnOnce(&'a W
         let world = World::open(Arc::new(subject)).await;
         let checked = tokio::time::timeout(PROMISE_TIMEOUT, promise(&world));
         let outcome = AssertUnwindSafe(checked).catch_unwind().await;
-        let cleaned = world.runtime.cleanup().await;
+        let cleaned = world.clean_up().await;
         match outcome {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(Err(_)) => panic!("not kept within {PROMISE_TIMEOUT:?}"),

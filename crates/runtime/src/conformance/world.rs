@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -46,6 +46,7 @@ pub struct World {
     pub prefix: String,
     subject: Arc<dyn Subject>,
     named: AtomicU64,
+    imported: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -54,9 +55,12 @@ impl World {
         let runtime = subject.open().await.unwrap();
         let prefix = format!("conformance-{}", &seams.random.hex32()[..8]);
         let scratch = tempfile::tempdir().unwrap();
-        let world = Self { runtime, seams, scratch, prefix, subject, named: AtomicU64::new(0) };
+        let world =
+            Self { runtime, seams, scratch, prefix, subject, named: AtomicU64::new(0), imported: Mutex::default() };
         if world.runtime.image(IMAGE).await.unwrap().is_none() {
             world.import(&TestImage::named(IMAGE)).await;
+            // All tests share it.
+            world.imported.lock().unwrap().clear();
         }
         world
     }
@@ -80,7 +84,19 @@ impl World {
 
     /// Imports the archive at `path`.
     pub async fn import_archive(&self, path: &Path, name: Option<&str>) -> Result<Vec<ImageInfo>, RuntimeError> {
-        self.runtime.import(path, name, &|_| ()).await
+        let imported = self.runtime.import(path, name, &|_| ()).await?;
+        self.imported.lock().unwrap().extend(imported.iter().map(|image| image.reference.clone()));
+        Ok(imported)
+    }
+
+    /// Removes everything that the test has made.
+    pub(super) async fn clean_up(&self) -> Result<(), RuntimeError> {
+        self.runtime.cleanup().await?;
+        let imported = std::mem::take(&mut *self.imported.lock().unwrap());
+        for reference in imported {
+            self.runtime.remove_image(&reference).await?;
+        }
+        Ok(())
     }
 
     /// A container that runs `command`.
