@@ -83,9 +83,9 @@ impl ServiceScheduler {
         let every = self.agenda.begin_pass(now, self.limits.look_again);
         if every || !clusters.is_empty() {
             let keys: Vec<Key> = self.engine.peek(|state| {
-                let all = state.scopes().flat_map(|(scope, records)| {
-                    records.clusters.values().map(move |cluster| (scope, cluster))
-                });
+                let all = state
+                    .scopes()
+                    .flat_map(|(scope, records)| records.clusters.values().map(move |cluster| (scope, cluster)));
                 let looked_at =
                     all.filter(|(scope, cluster)| every || clusters.contains(&((*scope).clone(), cluster.record.id)));
                 looked_at

@@ -404,3 +404,21 @@ async fn services_rest_while_everything_is_stopped_and_go_on_at_the_next_start()
     reconcile(&world).await;
     assert_eq!(tasks(&world).await.len(), 2);
 }
+
+#[tokio::test]
+async fn a_protected_task_outlives_a_scale_in_until_its_protection_ends() {
+    let (world, _) = world(1).await;
+    create(&world, json!({})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    let kept = tasks(&world).await[0]["taskArn"].clone();
+    let protect = json!({"cluster": "default", "tasks": [kept], "protectionEnabled": true, "expiresInMinutes": 5});
+    world.ok("UpdateTaskProtection", protect).await;
+    update(&world, json!({"desiredCount": 0})).await;
+    reconcile(&world).await;
+    let left = tasks(&world).await;
+    assert_eq!((left.len(), &left[0]["taskArn"]), (1, &kept));
+    world.clock.advance(Duration::from_secs(301));
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 0);
+}

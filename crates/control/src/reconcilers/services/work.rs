@@ -285,6 +285,8 @@ impl<'a> Work<'a> {
         let next = step(desired, bounds, self.counts(bounds.floor));
         let strategies = strategies(&self.record);
         let choose = |work: &Self, among: Vec<usize>, count: usize| -> Vec<usize> {
+            let protected = |at: &usize| work.live[*at].task.protected_until.is_some_and(|until| until > work.now);
+            let among: Vec<usize> = among.into_iter().filter(|at| !protected(at)).collect();
             let candidates: Vec<Candidate<'_>> = among.iter().map(|at| work.candidate(*at)).collect();
             scale_in(&candidates, &strategies, count).into_iter().map(|chosen| among[chosen]).collect()
         };
