@@ -157,6 +157,9 @@ pub(crate) fn settings(task: &Task, index: usize, cluster: &str) -> Result<Setti
         return Err("DockerClientConfigError: docker health check is nil while container health check type is DOCKER"
             .to_owned());
     }
+    if let Some(what) = missing_feature(task, container) {
+        return Err(format!("CannotCreateContainerError: {what} are not provided on this container instance"));
+    }
     let network = network(&host_config, &config)?;
     let ports = ports(container, &network)?;
     let logs = LogDestination::of(task, container, host_config.log_config.as_ref(), cluster);
@@ -213,6 +216,20 @@ pub(crate) fn settings(task: &Task, index: usize, cluster: &str) -> Result<Setti
         logs,
         host_ports,
     })
+}
+
+/// What the container asks for and would silently have to do without.
+fn missing_feature(task: &Task, container: &Container) -> Option<&'static str> {
+    let gpu = task.associations.iter().any(|association| association.containers.contains(&container.name));
+    [
+        (!container.secrets.is_empty(), "secrets"),
+        (!container.environment_files.is_empty(), "environment files"),
+        (container.firelens_configuration.is_some(), "FireLens log routers"),
+        (!container.credential_specs.is_empty(), "credential specifications"),
+        (gpu, "accelerators"),
+    ]
+    .into_iter()
+    .find_map(|(asked, what)| asked.then_some(what))
 }
 
 fn given(text: &str) -> Option<String> {
@@ -535,6 +552,14 @@ mod tests {
         assert_eq!(shared_volumes(&task)[0].name, "shared");
         task.volumes.clear();
         assert!(settings(&task, 0, "demo").unwrap_err().starts_with("InvalidVolumeError: "));
+    }
+
+    #[test]
+    fn a_container_is_not_run_without_what_it_asks_for() {
+        let secret = longshore_protocol::task::Secret { name: "TOKEN".into(), ..Default::default() };
+        let task = task_with(Container { secrets: vec![secret], ..Container::default() });
+        let words = settings(&task, 0, "demo").unwrap_err();
+        assert_eq!(words, "CannotCreateContainerError: secrets are not provided on this container instance");
     }
 
     #[test]
