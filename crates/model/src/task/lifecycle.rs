@@ -45,10 +45,7 @@ impl StopCause {
     /// Its essential containers failed their health checks.
     #[must_use]
     pub fn unhealthy() -> Self {
-        Self {
-            code: TaskStopCode::ServiceSchedulerInitiated,
-            reason: "Task failed container health checks".to_owned(),
-        }
+        Self { code: TaskStopCode::ServiceSchedulerInitiated, reason: "Task failed container health checks".to_owned() }
     }
 
     /// It never ran.

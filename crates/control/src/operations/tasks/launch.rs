@@ -74,13 +74,7 @@ impl<'a> Launch<'a> {
         if self.launch_type == ecs::LaunchType::External {
             attributes.push(Attribute { name: EXTERNAL.to_owned(), value: None });
         }
-        Request {
-            demand: self.reservation.clone(),
-            attributes,
-            constraints,
-            strategies,
-            group: self.group.clone(),
-        }
+        Request { demand: self.reservation.clone(), attributes, constraints, strategies, group: self.group.clone() }
     }
 
     /// The record of a task on `instance`.

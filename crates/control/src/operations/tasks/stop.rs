@@ -91,7 +91,8 @@ pub async fn stop_every_task(engine: &Engine, reason: &str) -> Result<(), Servic
 }
 
 fn every_task(state: &State) -> impl Iterator<Item = (&Scope, &ClusterState, &Arc<TaskRecord>)> {
-    let clusters = state.scopes().flat_map(|(scope, records)| records.clusters.values().map(move |cluster| (scope, cluster)));
+    let clusters =
+        state.scopes().flat_map(|(scope, records)| records.clusters.values().map(move |cluster| (scope, cluster)));
     clusters.flat_map(|(scope, cluster)| cluster.tasks.values().map(move |task| (scope, cluster, task)))
 }
 
