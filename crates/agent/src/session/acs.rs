@@ -15,14 +15,12 @@ use longshore_protocol::query::AcsQuery;
 use longshore_seams::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Ended, EndpointCache, INACTIVE_WAIT, jittered, silence};
+use super::{Ended, EndpointCache, Reconnects, jittered, silence};
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::engine::EngineMessage;
 use crate::plane::{Connection, Incoming, Outgoing};
 
-/// A connection that has lasted so long resets the back-off.
-const SETTLED: Duration = Duration::from_secs(60);
 /// Connections are ended by the agent after so long …
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// … and up to so much more.
@@ -71,28 +69,18 @@ impl AcsSession {
 
     pub async fn run(mut self) {
         let seams = self.context.seams.clone();
-        let mut backoff = Backoff::acs();
+        let mut reconnects = Reconnects::new(Backoff::acs());
         while !*self.shutdown.borrow() {
             let began = seams.clock.monotonic();
             let ended = self.connect().await;
-            if seams.clock.monotonic().saturating_sub(began) >= SETTLED {
-                backoff.reset();
+            let lasted = seams.clock.monotonic().saturating_sub(began);
+            if ended == Ended::Inactive {
+                tracing::error!(
+                    instance = %self.instance,
+                    "the container instance is deregistered; restart the agent to register anew"
+                );
             }
-            let wait = match ended {
-                Ended::Shutdown => return,
-                Ended::Reconnect => {
-                    backoff.reset();
-                    continue;
-                }
-                Ended::BackOff => backoff.next(&*seams.random),
-                Ended::Inactive => {
-                    tracing::error!(
-                        instance = %self.instance,
-                        "the container instance is deregistered; restart the agent to register anew"
-                    );
-                    INACTIVE_WAIT
-                }
-            };
+            let Some(wait) = reconnects.wait(ended, lasted, &*seams.random) else { return };
             tokio::select! {
                 () = seams.clock.sleep(wait) => {}
                 _ = self.shutdown.changed() => {}

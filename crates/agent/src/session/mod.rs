@@ -14,6 +14,7 @@ pub(crate) use acs::AcsSession;
 pub(crate) use stats::Sampler;
 pub(crate) use tcs::TcsSession;
 
+use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::plane::{CallResult, ConnectError, Endpoints};
 
@@ -21,6 +22,12 @@ use crate::plane::{CallResult, ConnectError, Endpoints};
 const ENDPOINTS_KEPT: Duration = Duration::from_secs(12 * 3600);
 /// Failed connections after which it is asked again all the same.
 const FAILURES_KEPT: u32 = 3;
+/// A connection that has lasted so long resets the back-off.
+const SETTLED: Duration = Duration::from_secs(60);
+/// A connection that ends sooner hardly was one …
+const SHORT: Duration = Duration::from_secs(1);
+/// … and after so many in a row even those that may be opened again at once wait.
+const MOST_SHORT: u32 = 3;
 /// How long an agent waits after it was told that its instance is gone.
 const INACTIVE_WAIT: Duration = Duration::from_secs(3600);
 
@@ -92,6 +99,37 @@ impl Ended {
     }
 }
 
+/// When to connect again.
+#[derive(Debug)]
+pub(crate) struct Reconnects {
+    backoff: Backoff,
+    /// Connections in a row that ended as soon as they had begun.
+    short: u32,
+}
+
+impl Reconnects {
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, short: 0 }
+    }
+
+    /// How long to wait after a connection that lasted so long; never, when the agent ends.
+    pub fn wait(&mut self, ended: Ended, lasted: Duration, random: &dyn Random) -> Option<Duration> {
+        if lasted >= SETTLED {
+            self.backoff.reset();
+        }
+        self.short = if lasted < SHORT { self.short + 1 } else { 0 };
+        match ended {
+            Ended::Shutdown => None,
+            Ended::Inactive => Some(INACTIVE_WAIT),
+            Ended::Reconnect if self.short <= MOST_SHORT => {
+                self.backoff.reset();
+                Some(Duration::ZERO)
+            }
+            Ended::Reconnect | Ended::BackOff => Some(self.backoff.next(random)),
+        }
+    }
+}
+
 /// A time in `[least, least + most more)`.
 fn jittered(random: &dyn Random, least: Duration, more: Duration) -> Duration {
     least + Duration::from_millis(random.below(u64::try_from(more.as_millis()).unwrap_or(0)))
@@ -107,4 +145,20 @@ fn seconds(at: Timestamp) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
     let millis = at.as_millis() as f64;
     millis / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longshore_seams::SeededRandom;
+
+    #[test]
+    fn a_server_that_closes_every_connection_at_once_is_not_called_without_pause() {
+        let random = SeededRandom::new(1);
+        let mut reconnects = Reconnects::new(Backoff::acs());
+        let waits: Vec<bool> =
+            (0..6).map(|_| reconnects.wait(Ended::Reconnect, Duration::ZERO, &random).unwrap().is_zero()).collect();
+        assert_eq!(waits, [true, true, true, false, false, false]);
+        assert!(reconnects.wait(Ended::Reconnect, Duration::from_secs(5), &random).unwrap().is_zero());
+    }
 }

@@ -13,7 +13,7 @@ use longshore_protocol::{TELEMETRY_INTERVAL, TELEMETRY_TASKS};
 use longshore_runtime::Health;
 use tokio::sync::watch;
 
-use super::{Ended, EndpointCache, INACTIVE_WAIT, Sampler, seconds, silence};
+use super::{Ended, EndpointCache, Reconnects, Sampler, seconds, silence};
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::plane::{Connection, Incoming, Outgoing};
@@ -43,17 +43,12 @@ impl TcsSession {
 
     pub async fn run(mut self) {
         let seams = self.context.seams.clone();
-        let mut backoff = Backoff::tcs();
+        let mut reconnects = Reconnects::new(Backoff::tcs());
         while !*self.shutdown.borrow() {
-            let wait = match self.connect().await {
-                Ended::Shutdown => return,
-                Ended::Reconnect => {
-                    backoff.reset();
-                    continue;
-                }
-                Ended::BackOff => backoff.next(&*seams.random),
-                Ended::Inactive => INACTIVE_WAIT,
-            };
+            let began = seams.clock.monotonic();
+            let ended = self.connect().await;
+            let lasted = seams.clock.monotonic().saturating_sub(began);
+            let Some(wait) = reconnects.wait(ended, lasted, &*seams.random) else { return };
             tokio::select! {
                 () = seams.clock.sleep(wait) => {}
                 _ = self.shutdown.changed() => {}
