@@ -470,6 +470,8 @@ async fn pull(context: &Context, image: &str) -> RuntimeResult<ImageInfo> {
         tries += 1;
         match context.runtime.pull(image, None, &progress).await {
             Ok(info) => return Ok(info),
+            // What the runtime can't do at all does not get better.
+            Err(error @ RuntimeError::Unsupported { .. }) => return Err(error),
             Err(error) if tries >= context.config.pull_attempts => return Err(error),
             Err(error) => tracing::warn!(image, %error, tries, "pull will be tried again"),
         }
