@@ -212,6 +212,8 @@ impl Inner {
 
     async fn start_stopped(self: &Arc<Self>, container: &Arc<Container>) -> RuntimeResult<()> {
         let record = &container.record;
+        let hierarchies = self.hierarchies.clone();
+        drop(tokio::task::spawn_blocking(move || hierarchies.expect_move()));
         // The shim comes up while the network is made ready.
         let (shim, attached) = tokio::join!(self.shim(&record.spec.task_id), self.attach(record));
         let (shim, attached) = (shim?, attached?);
