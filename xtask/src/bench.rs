@@ -37,9 +37,9 @@ fn build(package: &str) -> Result<PathBuf> {
 
 /// The executable called `name` among cargo's messages.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_target = |message: &Value| message["target"]["name"] == name && message["executable"].is_string();
-    messages.filter(of_target).last().and_then(|message| message["executable"].as_str().map(PathBuf::from))
+    messages.rfind(of_target).and_then(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
 #[cfg(test)]

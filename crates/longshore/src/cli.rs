@@ -93,7 +93,7 @@ impl DataDirArg {
 /// How tasks' containers are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RuntimeChoice {
-    /// Docker when it answers, else the embedded runtime.
+    /// The one that the data directory was used with before; else Docker when it answers, else the embedded runtime.
     Auto,
     /// The Docker Engine of this machine.
     Docker,

@@ -319,7 +319,6 @@ impl ControlPlane for HttpControlPlane {
             let request = ecs::DiscoverPollEndpointRequest {
                 cluster: Some(cluster.to_owned()),
                 container_instance: Some(container_instance_arn.to_owned()),
-                ..Default::default()
             };
             let answer: ecs::DiscoverPollEndpointResponse =
                 self.call(None, &ecs::MODEL, "DiscoverPollEndpoint", &request).await?;

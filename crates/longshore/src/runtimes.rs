@@ -39,7 +39,33 @@ async fn docker_at(socket: &Path, dir: &DataDir, seams: &Seams) -> Result<Arc<dy
     Ok(Arc::new(runtime))
 }
 
-/// Opens the runtime that was chosen; `auto` takes Docker when it answers.
+/// The file in a data directory that says which runtime it is used with.
+const REMEMBERED: &str = "runtime-kind";
+
+/// What `choice` means for a data directory: `auto` is the runtime that it was used with before, else Docker when it
+/// answers, else the embedded one. So images go where the tasks look for them, and what runs is found again.
+async fn decide(choice: RuntimeChoice, dir: &DataDir, seams: &Seams) -> RuntimeChoice {
+    if choice != RuntimeChoice::Auto {
+        return choice;
+    }
+    match std::fs::read_to_string(dir.path().join(REMEMBERED)).as_deref().map(str::trim) {
+        Ok("oci") => RuntimeChoice::Oci,
+        Ok("docker") => RuntimeChoice::Docker,
+        _ if docker::detect(seams).await.is_some() => RuntimeChoice::Docker,
+        _ => RuntimeChoice::Oci,
+    }
+}
+
+/// Remembers the runtime that a data directory's agent uses, for later commands that name none.
+///
+/// # Errors
+/// The file can't be written.
+pub async fn remember(choice: RuntimeChoice, dir: &DataDir, seams: &Seams) -> Result<(), Failure> {
+    let kind = if decide(choice, dir, seams).await == RuntimeChoice::Docker { "docker" } else { "oci" };
+    Ok(seams.disk.write_atomically(&dir.path().join(REMEMBERED), kind.as_bytes())?)
+}
+
+/// Opens the runtime that was chosen.
 ///
 /// # Errors
 /// The chosen one can't be used.
@@ -49,15 +75,11 @@ pub async fn open(
     subnet: Option<&str>,
     seams: &Seams,
 ) -> Result<Arc<dyn ContainerRuntime>, Failure> {
-    match choice {
-        RuntimeChoice::Oci => oci(dir, subnet, seams).await,
+    match decide(choice, dir, seams).await {
         RuntimeChoice::Docker => match docker::detect(seams).await {
             Some(socket) => docker_at(&socket, dir, seams).await,
             None => Err(Failure::failed("no Docker Engine answers: start it, set DOCKER_HOST, or use --runtime oci")),
         },
-        RuntimeChoice::Auto => match docker::detect(seams).await {
-            Some(socket) => docker_at(&socket, dir, seams).await,
-            None => oci(dir, subnet, seams).await,
-        },
+        RuntimeChoice::Oci | RuntimeChoice::Auto => oci(dir, subnet, seams).await,
     }
 }
