@@ -1,5 +1,6 @@
 //! The embedded runtime with real containers. Needs root and busybox; says so and passes without them.
 
+mod images;
 mod latency;
 mod life;
 mod sandbox;

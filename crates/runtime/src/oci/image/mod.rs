@@ -482,7 +482,7 @@ mod tests {
         for (short, full) in table {
             assert_eq!(normalize(short).unwrap(), full);
         }
-        assert!(normalize("UPPER/case").is_err());
+        assert!(normalize("team/UPPER").is_err());
     }
 
     #[test]

@@ -159,7 +159,8 @@ impl Layer {
         path: &Path,
     ) -> io::Result<()> {
         let header = entry.header();
-        let (major, minor) = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
+        let number = |field: io::Result<Option<u32>>| field.ok().flatten().unwrap_or(0);
+        let (major, minor) = (number(header.device_major()), number(header.device_minor()));
         let kind =
             if header.entry_type() == EntryType::Char { FileType::CharacterDevice } else { FileType::BlockDevice };
         // A character device 0:0 means "deleted" to overlayfs: only whiteouts may make one.
@@ -179,7 +180,8 @@ impl Layer {
         path: &Path,
     ) -> io::Result<()> {
         let header = entry.header();
-        let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
+        // Blank fields, which tar writers of old leave, are zeros.
+        let (uid, gid) = (id(header.uid().unwrap_or(0))?, id(header.gid().unwrap_or(0))?);
         let (mode, symlink) = (header.mode()?, header.entry_type() == EntryType::Symlink);
         chownat(parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)?;
         // After the owner, whose change takes the set-user-ID bit away.
