@@ -1,5 +1,6 @@
 //! What is left when processes are killed with SIGKILL.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,32 @@ async fn child_that_starts_a_container() {
     runtime.start(&container).await.unwrap();
     println!("started {container}");
     std::future::pending::<()>().await;
+}
+
+/// As [`CHILD`], for the process that never stops making, starting and removing containers.
+const BUSY_CHILD: &str = "LONGSHORE_TEST_BUSY_CHILD";
+
+/// Not a test: what another process does until it is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_that_is_busy() {
+    let Ok(order) = std::env::var(BUSY_CHILD) else { return };
+    let (root, id): (PathBuf, String) = serde_json::from_str(&order).unwrap();
+    let runtime = OciRuntime::open(root, &id, OciOptions::new(shim_exe()), Seams::system()).await.unwrap();
+    println!("started");
+    for number in 0.. {
+        let some = (0..3).map(|part| {
+            let spec = ContainerSpec { init: false, ..server(&format!("busy-{number}-{part}")) };
+            let runtime = &runtime;
+            async move {
+                let id = runtime.create(&spec).await.unwrap();
+                runtime.start(&id).await.unwrap();
+                if part > 0 {
+                    runtime.remove(&id).await.unwrap();
+                }
+            }
+        });
+        futures_util::future::join_all(some).await;
+    }
 }
 
 /// Has another process start the container; answers that process and the container's id.
@@ -216,4 +243,46 @@ async fn cleanup_leaves_no_process_group_or_link() {
     let shims = || std::fs::read_to_string("/proc/mounts").unwrap().contains(&*world.dir.path().to_string_lossy());
     assert!(!shims(), "a mount is left");
     assert!(!Path::new(&format!("/sys/class/net/ls-{}", world.id)).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_killed_at_any_moment_leaves_nothing_that_is_not_found_again() {
+    let Some(world) = World::open().await else { return };
+    let seams = Seams::system();
+    let root = world.dir.path().join("runtime");
+    for cycle in 0..8 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "survival::child_that_is_busy", "--nocapture"])
+            .env(BUSY_CHILD, serde_json::to_string(&(&root, &world.id)).unwrap())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("started")));
+        // Any moment: that is what is tested.
+        seams.clock.sleep(Duration::from_millis(seams.random.below(250))).await;
+        kill_now(child);
+        let runtime = world.reopen().await;
+        for state in runtime.list(&BTreeMap::new()).await.unwrap() {
+            if state.status == ContainerStatus::Running {
+                assert!(!is_gone(state.pid), "cycle {cycle}: {state:?}");
+            }
+        }
+        runtime.cleanup().await.unwrap();
+        assert_eq!((names_of_groups(&world), links(&world)), (Vec::new(), 0), "cycle {cycle}");
+        // They end once they have answered that their last container is gone.
+        wait_until("the shims end", || processes_of(&root) == 0);
+        assert_eq!(std::fs::read_dir(root.join("shims")).unwrap().count(), 0, "cycle {cycle}");
+    }
+}
+
+/// Processes that have `root` in their command line: shims.
+fn processes_of(root: &Path) -> usize {
+    let root = root.to_string_lossy();
+    let of_root = |entry: std::io::Result<std::fs::DirEntry>| {
+        let command = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).into_owned();
+        (command.contains("\0shim\0") && command.contains(&*root)).then_some(())
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(of_root).count()
 }

@@ -20,7 +20,7 @@ mod sys;
 mod user;
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -111,7 +111,8 @@ fn run(arguments: ShimArguments) -> io::Result<()> {
     // Told to those who watch the directory, now that the socket can be connected to.
     writeln!(&lock, "{}", std::process::id())?;
     let result = serve::Shim::new(arguments, layout, listener, children, first)?.serve();
-    fs::remove_file(socket)?;
+    // A cleanup may have been faster.
+    remove_file(&socket)?;
     drop(lock);
     result
 }
