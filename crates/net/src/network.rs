@@ -72,6 +72,8 @@ pub struct Network {
     bridge_index: u32,
     addresses: Mutex<Addresses>,
     nat: Nat,
+    /// Held while something is made in the background: cleaning up waits, so that nothing is made after it.
+    making: tokio::sync::Mutex<()>,
     seams: Seams,
 }
 
@@ -95,7 +97,14 @@ impl Network {
         let nat = Nat::open(&config.root_id, &bridge, config.subnet).await?;
         nat.replace(ports).await?;
         let addresses = Addresses { used: leases.clone(), ..Addresses::default() };
-        let network = Self { config, bridge_index, addresses: Mutex::new(addresses), nat, seams };
+        let network = Self {
+            config,
+            bridge_index,
+            addresses: Mutex::new(addresses),
+            nat,
+            making: tokio::sync::Mutex::default(),
+            seams,
+        };
         Ok(Arc::new(network))
     }
 
@@ -135,6 +144,10 @@ impl Network {
         }
         let network = Arc::clone(self);
         let work = async move {
+            let _making = network.making.lock().await;
+            if network.locked().closed {
+                return;
+            }
             // Docker may have been started since, and drop what is forwarded.
             if let Err(error) = network.nat.accept_forwarding(&network.config.bridge()).await {
                 tracing::warn!(%error, "forwarded packets may be dropped by another firewall's rules");
@@ -186,6 +199,7 @@ impl Network {
             addresses.closed = true;
             addresses.spares.clear();
         }
+        let _making = self.making.lock().await;
         Self::remove_leftovers(&self.config.root_id).await
     }
 
