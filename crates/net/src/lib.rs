@@ -40,7 +40,7 @@ pub enum NetError {
         message: String,
     },
     /// The configured subnet is in use on the host.
-    #[error("subnet {subnet} overlaps the route {route} of device {device}: choose another with --bridge-subnet")]
+    #[error("subnet {subnet} overlaps the route {route} of device {device}: choose another with --subnet")]
     Overlap {
         /// Configured.
         subnet: Subnet,
@@ -50,7 +50,7 @@ pub enum NetError {
         device: String,
     },
     /// All private ranges are taken.
-    #[error("no free private subnet is left on this host: configure one with --bridge-subnet")]
+    #[error("no free private subnet is left on this host: configure one with --subnet")]
     NoSubnet,
     /// All addresses are taken.
     #[error("all {count} addresses of subnet {subnet} are in use")]
