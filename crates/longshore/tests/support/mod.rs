@@ -312,6 +312,13 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The lines without immediate repeats. Output is shipped at least once: what a lost answer hid is sent again.
+pub fn without_repeats<T: PartialEq>(lines: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut lines: Vec<T> = lines.into_iter().collect();
+    lines.dedup();
+    lines
+}
+
 /// One plain HTTP GET; the body, when something answers 200.
 pub fn http_get(url: &str) -> Option<String> {
     let output = Command::new("curl").args(["-fsS", "-m", "5", url]).output().ok()?;
