@@ -12,7 +12,7 @@ use longshore_control::engine::Engine;
 use longshore_control::operations::tasks::stop_every_task;
 use longshore_seams::Seams;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::cli::{AgentArgs, OutputFormat, RuntimeArgs, ServerArgs, UpArgs};
@@ -101,8 +101,9 @@ async fn serve(
         }));
     }
     drop(done);
+    let mut signals = Signals::listen()?;
     ready.tell(args, format, &scope.account)?;
-    let end = wait_for_end(&mut shutdown).await?;
+    let end = signals.wait_for_end(&mut shutdown).await;
     if let End::StopTasks(timeout) = end {
         stop_tasks(&engine, timeout, seams).await;
     }
@@ -112,16 +113,31 @@ async fn serve(
     Ok(())
 }
 
-async fn wait_for_end(shutdown: &mut mpsc::Receiver<ShutdownRequested>) -> Result<End, Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut down = signal(SignalKind::user_defined1())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => End::LeaveTasks,
-        _ = interrupt.recv() => End::LeaveTasks,
-        _ = down.recv() => End::StopTasks(DOWN_TIMEOUT),
-        Some(request) = shutdown.recv() => End::StopTasks(request.timeout),
-    })
+/// The signals that end a process. Listened to before anybody is told that it is ready: from then
+/// on one may come.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    down: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            down: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn wait_for_end(&mut self, shutdown: &mut mpsc::Receiver<ShutdownRequested>) -> End {
+        tokio::select! {
+            _ = self.terminate.recv() => End::LeaveTasks,
+            _ = self.interrupt.recv() => End::LeaveTasks,
+            _ = self.down.recv() => End::StopTasks(DOWN_TIMEOUT),
+            Some(request) = shutdown.recv() => End::StopTasks(request.timeout),
+        }
+    }
 }
 
 async fn stop_tasks(engine: &Engine, timeout: Duration, seams: &Seams) {
@@ -180,8 +196,9 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
     };
     let (stop, stopping) = watch::channel(false);
     let (_keep, mut no_requests) = mpsc::channel(1);
+    let mut signals = Signals::listen()?;
     let end = async {
-        wait_for_end(&mut no_requests).await?;
+        signals.wait_for_end(&mut no_requests).await;
         stop.send_replace(true);
         std::future::pending::<Result<(), Failure>>().await
     };
