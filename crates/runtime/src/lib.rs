@@ -10,6 +10,7 @@
 pub mod conformance;
 pub mod docker;
 pub mod oci;
+mod reference;
 pub mod sim;
 mod spec;
 

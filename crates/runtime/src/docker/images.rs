@@ -12,11 +12,11 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use oci_spec::distribution::Reference;
 use tokio::sync::{mpsc, watch};
 
 use super::error::{engine_error, is_missing, message, status};
 use super::layout::Archive;
+use crate::reference::Reference;
 use crate::{ImageInfo, PullProgress, RegistryAuth, RuntimeError, RuntimeResult};
 
 /// What Docker Hub calls itself in credentials.
@@ -46,8 +46,8 @@ fn image_info(reference: &str, found: ImageInspect) -> ImageInfo {
 /// The manifest digest under the repository of `reference`, else under any.
 fn repository_digest(reference: &str, repo_digests: &[String]) -> Option<String> {
     let repository = |text: &str| {
-        let parsed: Reference = text.parse().ok()?;
-        Some((parsed.resolve_registry().to_owned(), parsed.repository().to_owned()))
+        let parsed = Reference::parse(text).ok()?;
+        Some((parsed.registry, parsed.repository))
     };
     let wanted = repository(reference);
     let same = repo_digests.iter().find(|candidate| wanted.is_some() && repository(candidate) == wanted);
@@ -130,8 +130,8 @@ fn pull_progress(step: CreateImageInfo) -> PullProgress {
 }
 
 fn server_address(reference: &str) -> String {
-    match reference.parse::<Reference>() {
-        Ok(parsed) if parsed.registry() != "docker.io" => parsed.registry().to_owned(),
+    match Reference::parse(reference) {
+        Ok(parsed) if parsed.registry != "docker.io" => parsed.registry,
         _ => DOCKER_HUB.to_owned(),
     }
 }

@@ -11,16 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use longshore_seams::Random;
-use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Layout, create_dir, read_record, remove_dir, remove_file, write_record};
 use super::record::ContainerRecord;
+use crate::reference::Reference;
 use crate::{ImageInfo, PullProgress};
 
 pub use build::{ImageFile, ImageFileKind};
@@ -128,9 +127,9 @@ struct Importing(#[expect(dead_code, reason = "the lock lives as long as the fil
 /// # Errors
 /// [`ImageError::BadReference`].
 pub(crate) fn normalize(reference: &str) -> ImageResult<String> {
-    let parsed = Reference::from_str(reference)
+    let parsed = Reference::parse(reference)
         .map_err(|error| ImageError::BadReference { reference: reference.to_owned(), why: error.to_string() })?;
-    Ok(parsed.whole())
+    Ok(parsed.to_string())
 }
 
 /// Lower-case hexadecimal SHA-256 of `bytes`.
@@ -444,7 +443,7 @@ fn lookup<'a>(index: &'a Index, reference: &str) -> ImageResult<Option<&'a Name>
     }
     let Some((_, digest)) = whole.split_once('@') else { return Ok(None) };
     let repository = |reference: &str| {
-        Reference::from_str(reference).ok().map(|parsed| (parsed.registry().to_owned(), parsed.repository().to_owned()))
+        Reference::parse(reference).ok().map(|parsed| (parsed.registry, parsed.repository))
     };
     let wanted = repository(&whole);
     let same = |(tag, name): &(&String, &Name)| name.digest.as_deref() == Some(digest) && repository(tag) == wanted;
