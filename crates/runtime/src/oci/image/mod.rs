@@ -442,9 +442,8 @@ fn lookup<'a>(index: &'a Index, reference: &str) -> ImageResult<Option<&'a Name>
         return Ok(Some(name));
     }
     let Some((_, digest)) = whole.split_once('@') else { return Ok(None) };
-    let repository = |reference: &str| {
-        Reference::parse(reference).ok().map(|parsed| (parsed.registry, parsed.repository))
-    };
+    let repository =
+        |reference: &str| Reference::parse(reference).ok().map(|parsed| (parsed.registry, parsed.repository));
     let wanted = repository(&whole);
     let same = |(tag, name): &(&String, &Name)| name.digest.as_deref() == Some(digest) && repository(tag) == wanted;
     Ok(index.names.iter().find(same).map(|(_, name)| name))
