@@ -7,12 +7,14 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use futures_util::{TryStreamExt as _, stream};
 use longshore_model::Scope;
 use longshore_model::record::decode;
 use longshore_seams::{BoxFuture, Seams};
-use longshore_store::{MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Op, Range, Store, StoreError, Txn, TxnOutcome};
+use longshore_store::{MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Op, Page, Range, Store, StoreError, Txn, TxnOutcome};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::changes::{Change, Changes};
@@ -97,7 +99,7 @@ impl Engine {
     /// # Errors
     /// The store can't be read, or holds what this version can't read.
     pub async fn open(store: Arc<dyn Store>, seams: Seams, on_fatal: OnFatal) -> Result<Self, EngineError> {
-        let state = load(&*store).await?;
+        let state = load(&*store, &seams).await?;
         let (pending, queue) = mpsc::unbounded_channel();
         let (durable_sender, durable) = watch::channel(0);
         let inner = Arc::new(Inner {
@@ -267,34 +269,47 @@ async fn commit_loop(
     }
 }
 
-async fn load(store: &dyn Store) -> Result<State, EngineError> {
+/// Entries read and decoded at a time when the state is loaded.
+const LOAD_PAGE: usize = 1_000;
+/// Pages that are read or decoded while earlier ones go into the state.
+const PAGES_AHEAD: usize = 3;
+
+async fn load(store: &dyn Store, seams: &Seams) -> Result<State, EngineError> {
+    let all = Range { start: Vec::new(), end: Vec::new(), limit: LOAD_PAGE };
+    let pages = stream::try_unfold(Some(all), |range| async {
+        let Some(range) = range else { return Ok(None) };
+        let page = store.range(range.clone()).await?;
+        let next = page.entries.last().filter(|_| page.more).map(|last| range.after(&last.key));
+        Ok::<_, EngineError>(Some((page, next)))
+    });
+    let mut decoded = pin!(pages.map_ok(|page| decode_elsewhere(page, seams)).try_buffered(PAGES_AHEAD));
     let mut state = State::default();
     // What refers to something else is applied after it, whatever the order of the keys.
     let mut late = Vec::new();
-    let mut start = Vec::new();
-    loop {
-        let page = store.range(Range { start, end: Vec::new(), limit: longshore_store::MAX_PAGE }).await?;
-        for entry in &page.entries {
-            match load_change(&entry.key, &entry.value)? {
-                Some(change @ (Change::PutTaskDefinition(..) | Change::PutTask(..) | Change::PutService(..))) => {
-                    late.push(change)
-                }
-                Some(change) => state.apply(&change),
-                None => {}
+    while let Some(changes) = decoded.try_next().await? {
+        for change in changes {
+            match change {
+                Change::PutTaskDefinition(..) | Change::PutTask(..) | Change::PutService(..) => late.push(change),
+                change => state.apply(&change),
             }
-        }
-        match page.entries.last().filter(|_| page.more) {
-            Some(last) => {
-                start = last.key.clone();
-                start.push(0);
-            }
-            None => break,
         }
     }
     for change in &late {
         state.apply(change);
     }
     Ok(state)
+}
+
+/// Decodes a page beside the reading of the next one: decoding is most of the work of a start.
+async fn decode_elsewhere(page: Page, seams: &Seams) -> Result<Vec<Change>, EngineError> {
+    let (done, decoded) = oneshot::channel();
+    let decode = move || {
+        let changes = page.entries.iter().filter_map(|entry| load_change(&entry.key, &entry.value).transpose());
+        // Nobody waits any more when an earlier page was damaged.
+        let _ = done.send(changes.collect());
+    };
+    seams.spawner.spawn_blocking("decode", Box::new(decode));
+    decoded.await.unwrap_or(Err(EngineError::Store(StoreError::Closed)))
 }
 
 fn load_change(key: &[u8], value: &[u8]) -> Result<Option<Change>, EngineError> {
