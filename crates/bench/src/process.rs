@@ -109,9 +109,9 @@ impl Bench {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         for (name, _) in std::env::vars_os() {
-            let is_setting =
-                name.to_str().is_some_and(|name| name.starts_with("LONGSHORE_") || name.starts_with("AWS_"));
-            if is_setting {
+            // RUST_BACKTRACE, too: with it errors carry the program's debug information around.
+            let is_setting = |name: &str| ["LONGSHORE_", "AWS_", "RUST_"].iter().any(|prefix| name.starts_with(prefix));
+            if name.to_str().is_some_and(is_setting) {
                 command.env_remove(name);
             }
         }
@@ -127,6 +127,16 @@ impl Bench {
     pub fn import(&self, dir: &DataDir, runtime: &str, archive: &Path) -> Result {
         let mut command = self.command();
         command.args(["image", "import", "--runtime", runtime, "--data-dir"]).arg(&dir.path).arg(archive);
+        run(command)
+    }
+
+    /// Removes the containers of a directory that no process has.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub fn cleanup(&self, dir: &DataDir) -> Result {
+        let mut command = self.command();
+        command.args(["cleanup", "--data-dir"]).arg(&dir.path);
         run(command)
     }
 

@@ -60,13 +60,10 @@ pub async fn measure(bench: &Bench, rounds: usize) -> Result<Vec<Figure>> {
         oci.start_one(bench, counted.then_some(&mut oci_starts)).await?;
     }
     let per_second = [oci.start_many(bench).await?, docker.start_many(bench).await?];
-    let cleaned = bench.remove_docker_image(&docker.dir, IMAGE);
-    docker.end().await?;
+    let docker_dir = docker.end().await?;
     oci.end().await?;
-    // Somebody else's container may use the image: it stays then.
-    if let Err(error) = cleaned {
-        eprintln!("{error}");
-    }
+    bench.cleanup(&docker_dir)?;
+    bench.remove_docker_image(&docker_dir, IMAGE)?;
     Ok(figures(rounds, &raw_starts, &docker_starts, &oci_starts, per_second))
 }
 
@@ -134,8 +131,9 @@ impl Subject {
         Ok(count as f64 / took.as_secs_f64())
     }
 
-    async fn end(self) -> Result {
-        self.up.terminate().await
+    async fn end(self) -> Result<DataDir> {
+        self.up.terminate().await?;
+        Ok(self.dir)
     }
 }
 
