@@ -3,95 +3,17 @@
 mod support;
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::json;
-use support::{BIN, Longshore, http_get, wait_for};
-
-/// An agent process with a data directory of its own; what it started is removed on drop.
-struct Agent {
-    dir: tempfile::TempDir,
-    child: Option<Child>,
-}
-
-impl Agent {
-    fn join(server: &Longshore) -> Self {
-        let made = server.longshore_ok(&["--output", "json", "token", "create"]);
-        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
-        let dir = tempfile::Builder::new().prefix("longshore-agent-").tempdir().unwrap();
-        let mut agent = Self { dir, child: None };
-        agent.spawn(&["--join", &server.endpoint, "--token", made["token"].as_str().unwrap()]);
-        agent
-    }
-
-    fn data_dir(&self) -> std::path::PathBuf {
-        self.dir.path().join("data")
-    }
-
-    fn spawn(&mut self, extra: &[&str]) {
-        let ready = self.dir.path().join("ready");
-        let _ = fs::remove_file(&ready);
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = Command::new(BIN);
-        command.args(["agent", "--runtime", "oci", "--data-dir"]).arg(self.data_dir()).arg("--ready-file").arg(&ready);
-        command.args(extra).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut child = command.spawn().unwrap();
-        wait_for("the agent to connect", || {
-            let ended = child.try_wait().unwrap();
-            assert!(
-                ended.is_none(),
-                "the agent has ended: {}",
-                fs::read_to_string(self.dir.path().join("log")).unwrap()
-            );
-            ready.exists().then_some(())
-        });
-        self.child = Some(child);
-    }
-
-    fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let cleaned = Command::new(BIN).args(["cleanup", "--data-dir"]).arg(self.data_dir()).output().unwrap();
-        if std::thread::panicking() {
-            eprintln!(
-                "--- what the agent printed ---\n{}",
-                fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-            );
-        } else {
-            assert!(cleaned.status.success(), "{cleaned:?}");
-        }
-    }
-}
-
-fn import(agent: &Agent) {
-    let archive = agent.dir.path().join("busybox.tar");
-    longshore_runtime::conformance::image::TestImage::named(support::IMAGE).write_docker_archive(&archive).unwrap();
-    let imported = Command::new(BIN)
-        .args(["image", "import", "--runtime", "oci"])
-        .arg(&archive)
-        .arg("--data-dir")
-        .arg(agent.data_dir())
-        .output()
-        .unwrap();
-    assert!(imported.status.success(), "{imported:?}");
-}
+use support::{Agent, BIN, Longshore, http_get, wait_for};
 
 #[test]
 fn an_agent_joins_with_a_one_time_token_and_survives_either_sides_death() {
     support::require_root();
     let mut server = Longshore::server();
     let mut agent = Agent::join(&server);
-    import(&agent);
+    agent.import_busybox();
     server.wait_instance();
     server.register(
         "remote",
@@ -143,7 +65,7 @@ fn a_token_is_good_for_one_agent() {
     let made: serde_json::Value = serde_json::from_str(&made).unwrap();
     let token = made["token"].as_str().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let mut first = Agent { dir: tempfile::tempdir().unwrap(), child: None };
+    let mut first = Agent::new();
     first.spawn(&["--join", &server.endpoint, "--token", token]);
     let second = Command::new(BIN)
         .args(["agent", "--runtime", "oci", "--join", &server.endpoint, "--token", token, "--data-dir"])

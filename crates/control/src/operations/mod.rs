@@ -1,6 +1,8 @@
 //! The operations, one file per resource. Each is: resolve, validate (pure), one transaction, answer.
 
 pub mod account_settings;
+#[cfg(test)]
+pub(crate) mod answers;
 pub mod capacity_providers;
 pub mod clusters;
 pub mod container_instances;

@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
+use crate::operations::answers::{check_answer, check_error};
 use crate::service::{EcsService, scope_of};
 
 /// A control plane and a caller.
@@ -81,14 +82,17 @@ impl World {
         self.scope().ecs_arn(resource)
     }
 
-    /// Calls an operation as the front door would.
+    /// Calls an operation as the front door would; the answer is one that the model allows.
     pub(crate) async fn call(&self, operation: &str, input: Json) -> Result<Json, ServiceError> {
         let input = Value::from_json(input.to_string().as_bytes()).unwrap();
         let operation = ecs::MODEL.operation(operation).unwrap();
-        let output = Service::call(&self.service, &self.context, operation, &input).await?;
+        let output = Service::call(&self.service, &self.context, operation, &input).await;
+        let output = output.inspect_err(|error| check_error(operation.name, error))?;
         let mut writer = JsonWriter::new();
         output.write(&mut writer);
-        Ok(serde_json::from_slice(&writer.into_bytes()).unwrap())
+        let answer = serde_json::from_slice(&writer.into_bytes()).unwrap();
+        check_answer(operation.name, &answer);
+        Ok(answer)
     }
 
     /// The answer of a call that must succeed.

@@ -1,11 +1,14 @@
 //! Every operation of the ECS model, called with what its model allows and with what it forbids.
 
+#[path = "../../src/operations/answers.rs"]
+mod answers;
+mod fuzz;
 mod shapes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_api::{ServiceError, Value, ecs};
+use longshore_api::{JsonWriter, ServiceError, Value, ecs};
 use longshore_control::engine::Engine;
 use longshore_control::service::EcsService;
 use longshore_seams::{Clock, ManualClock, Random, Seams, SeededRandom, SystemDisk, Timestamp, TokioSpawner};
@@ -52,11 +55,24 @@ impl World {
     }
 
     async fn call(&self, operation: &str, input: &Json) -> Result<(), ServiceError> {
-        let value = Value::from_json(input.to_string().as_bytes()).unwrap();
+        self.call_with(operation, &Value::from_json(input.to_string().as_bytes()).unwrap()).await
+    }
+
+    async fn call_with(&self, operation: &str, input: &Value) -> Result<(), ServiceError> {
         let called = ecs::MODEL.operation(operation).unwrap();
-        let call = Service::call(&self.service, &self.context, called, &value);
+        let call = Service::call(&self.service, &self.context, called, input);
         let answer = tokio::time::timeout(HANG, call).await;
-        answer.unwrap_or_else(|_| panic!("{operation} {input} hangs")).map(drop)
+        let answer = answer.unwrap_or_else(|_| panic!("{operation} {input:?} hangs"));
+        let mut writer = JsonWriter::new();
+        let checked = |error: &ServiceError| {
+            if !is_not_built(error) {
+                answers::check_error(operation, error);
+            }
+        };
+        answer.inspect_err(checked)?.write(&mut writer);
+        let answer = serde_json::from_slice(&writer.into_bytes()).unwrap();
+        answers::check_answer(operation, &answer);
+        Ok(())
     }
 
     /// Puts in what the made-up names mean.
@@ -86,7 +102,7 @@ fn is_not_built(error: &ServiceError) -> bool {
 }
 
 /// A refusal must be one that the operation's model lists, or that of an operation which is not built.
-fn check_refusal(operation: &str, modelled: &[String], input: &Json, error: &ServiceError) {
+fn check_refusal(operation: &str, modelled: &[String], input: &dyn std::fmt::Display, error: &ServiceError) {
     assert_eq!(error.status, 400, "{operation} {input}: {error}");
     assert!(!["ServerException", "InternalFailure"].contains(&error.code), "{operation} {input}: {error}");
     let listed = modelled.iter().any(|code| code == error.code);

@@ -6,6 +6,10 @@
     reason = "a test harness is outside the seams: it waits in real time for a real process"
 )]
 
+mod agent;
+
+pub use agent::Agent;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
