@@ -8,7 +8,7 @@ fn step(server: &Longshore, step: &str) {
     server.python("services.py", &[step, IMAGE]);
 }
 
-// spec: 15-089, 08-060
+// spec: 15-089, 08-060, 24-003
 #[test]
 fn a_service_is_created_rolled_scaled_and_deleted_with_boto3_s_waiters() {
     require_root();
