@@ -10,7 +10,7 @@ use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ContainerInstanceRecord, FamilyRecord, GrantRecord,
     IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskDefinitionRecord, TaskRecord,
 };
-use longshore_model::service::ServiceRecord;
+use longshore_model::service::{ServiceDeploymentRecord, ServiceRecord, ServiceRevisionRecord};
 use longshore_model::{Id, Scope};
 use longshore_store::Op;
 
@@ -41,6 +41,16 @@ pub enum Change {
     DeleteTask(Scope, Id, Id),
     /// A service was made or changed.
     PutService(Scope, Arc<ServiceRecord>),
+    /// An INACTIVE service was forgotten: cluster, name.
+    DeleteService(Scope, Id, String),
+    /// A service deployment began or went on.
+    PutServiceDeployment(Scope, Arc<ServiceDeploymentRecord>),
+    /// A service deployment was forgotten: cluster, service, id.
+    DeleteServiceDeployment(Scope, Id, String, String),
+    /// A service revision was made, or its images were found.
+    PutServiceRevision(Scope, Arc<ServiceRevisionRecord>),
+    /// A service revision was forgotten: cluster, service, number.
+    DeleteServiceRevision(Scope, Id, String, String),
     /// Everything is being stopped: services start nothing any more. In memory only.
     Closing,
     /// A client token was used.
@@ -96,6 +106,21 @@ impl Change {
             Self::DeleteTask(scope, cluster, id) => Op::Delete(keys::task(scope, *cluster, *id)),
             Self::PutService(scope, record) => {
                 Op::Put(keys::service(scope, record.cluster, &record.name), encode(&**record))
+            }
+            Self::DeleteService(scope, cluster, name) => Op::Delete(keys::service(scope, *cluster, name)),
+            Self::PutServiceDeployment(scope, record) => {
+                let key = keys::service_deployment(scope, record.cluster, &record.service, &record.id);
+                Op::Put(key, encode(&**record))
+            }
+            Self::DeleteServiceDeployment(scope, cluster, service, id) => {
+                Op::Delete(keys::service_deployment(scope, *cluster, service, id))
+            }
+            Self::PutServiceRevision(scope, record) => {
+                let key = keys::service_revision(scope, record.cluster, &record.service, &record.number);
+                Op::Put(key, encode(&**record))
+            }
+            Self::DeleteServiceRevision(scope, cluster, service, number) => {
+                Op::Delete(keys::service_revision(scope, *cluster, service, number))
             }
             Self::PutIdempotency(scope, record) => {
                 Op::Put(keys::idempotency(scope, &record.operation, &record.token), encode(&**record))

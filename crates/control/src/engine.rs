@@ -323,6 +323,8 @@ fn load_change(key: &[u8], value: &[u8]) -> Result<Option<Change>, EngineError> 
         Kind::ContainerInstance => decode(value).map(|record| Change::PutContainerInstance(scope, Arc::new(record))),
         Kind::Task => decode(value).map(|record| Change::PutTask(scope, Arc::new(record))),
         Kind::Service => decode(value).map(|record| Change::PutService(scope, Arc::new(record))),
+        Kind::ServiceDeployment => decode(value).map(|record| Change::PutServiceDeployment(scope, Arc::new(record))),
+        Kind::ServiceRevision => decode(value).map(|record| Change::PutServiceRevision(scope, Arc::new(record))),
         Kind::Idempotency => decode(value).map(|record| Change::PutIdempotency(scope, Arc::new(record))),
         Kind::AccountSetting => decode(value).map(|record| Change::PutAccountSetting(scope, Arc::new(record))),
         Kind::CapacityProvider => decode(value).map(|record| Change::PutCapacityProvider(scope, Arc::new(record))),

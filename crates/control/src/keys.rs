@@ -33,6 +33,14 @@ pub(crate) fn service(scope: &Scope, cluster: Id, name: &str) -> Vec<u8> {
     scoped(scope, format_args!("s/{cluster}/{name}"))
 }
 
+pub(crate) fn service_deployment(scope: &Scope, cluster: Id, service: &str, id: &str) -> Vec<u8> {
+    scoped(scope, format_args!("e/{cluster}/{service}/{id}"))
+}
+
+pub(crate) fn service_revision(scope: &Scope, cluster: Id, service: &str, number: &str) -> Vec<u8> {
+    scoped(scope, format_args!("r/{cluster}/{service}/{number}"))
+}
+
 pub(crate) fn account_setting(scope: &Scope, name: &str, principal: &str) -> Vec<u8> {
     scoped(scope, format_args!("a/{name}/{principal}"))
 }
@@ -74,6 +82,8 @@ pub(crate) enum Kind {
     ContainerInstance,
     Task,
     Service,
+    ServiceDeployment,
+    ServiceRevision,
     Idempotency,
     AccountSetting,
     CapacityProvider,
@@ -110,6 +120,8 @@ pub(crate) fn parse(key: &[u8]) -> Option<(Option<Scope>, Kind)> {
         "i" => Kind::ContainerInstance,
         "t" => Kind::Task,
         "s" => Kind::Service,
+        "e" => Kind::ServiceDeployment,
+        "r" => Kind::ServiceRevision,
         "y" => Kind::Idempotency,
         "a" => Kind::AccountSetting,
         "p" => Kind::CapacityProvider,

@@ -17,7 +17,8 @@ use crate::operations::{
 };
 use crate::reconcilers::{
     Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, EventDelivery, Reconciler, Reconcilers,
-    ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits, TaskDefinitionDeletion,
+    ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits,
+    TaskDefinitionDeletion,
 };
 
 /// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
@@ -45,7 +46,7 @@ impl EcsService {
         let (engine, gateway) = (&service.engine, &service.gateway);
         let scheduler = ServiceScheduler::new(engine.clone(), ServiceSchedulerLimits::default());
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
-        let loops: [Arc<dyn Reconciler>; 7] = [
+        let loops: [Arc<dyn Reconciler>; 8] = [
             Arc::new(EventDelivery::new(engine.clone(), history.events().clone())),
             Arc::new(scheduler),
             Arc::new(TaskDeadlines::new(engine.clone(), gateway.clone(), TaskDeadlinesLimits::default())),
@@ -53,6 +54,7 @@ impl EcsService {
             Arc::new(ClientTokenExpiry(engine.clone())),
             Arc::new(ContainerInstanceExpiry(engine.clone())),
             Arc::new(TaskDefinitionDeletion(engine.clone())),
+            Arc::new(ServiceExpiry::new(engine.clone(), ServiceExpiryLimits::default())),
         ];
         for reconciler in loops {
             service.reconcilers.start(reconciler);
@@ -343,6 +345,46 @@ impl ecs::Ecs for EcsService {
         services::update_service(&self.engine, context, input).await
     }
 
+    async fn list_service_deployments(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListServiceDeploymentsRequest,
+    ) -> Result<ecs::ListServiceDeploymentsResponse, ServiceError> {
+        services::list_service_deployments(&self.engine, context, input).await
+    }
+
+    async fn describe_service_deployments(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeServiceDeploymentsRequest,
+    ) -> Result<ecs::DescribeServiceDeploymentsResponse, ServiceError> {
+        services::describe_service_deployments(&self.engine, context, input).await
+    }
+
+    async fn describe_service_revisions(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeServiceRevisionsRequest,
+    ) -> Result<ecs::DescribeServiceRevisionsResponse, ServiceError> {
+        services::describe_service_revisions(&self.engine, context, input).await
+    }
+
+    async fn stop_service_deployment(
+        &self,
+        context: &RequestContext,
+        input: ecs::StopServiceDeploymentRequest,
+    ) -> Result<ecs::StopServiceDeploymentResponse, ServiceError> {
+        services::stop_service_deployment(&self.engine, context, input).await
+    }
+
+    async fn continue_service_deployment(
+        &self,
+        context: &RequestContext,
+        input: ecs::ContinueServiceDeploymentRequest,
+    ) -> Result<ecs::ContinueServiceDeploymentResponse, ServiceError> {
+        services::continue_service_deployment(&self.engine, context, input).await
+    }
+
     async fn start_task(
         &self,
         context: &RequestContext,
@@ -523,6 +565,9 @@ impl ecs::Ecs for EcsService {
 /// Members that name the resource of a call, the most specific first, with the resource type of a bare name.
 const RESOURCE_MEMBERS: &[(&str, Naming)] = &[
     ("resourceArn", Naming::Global("")),
+    ("serviceDeploymentArn", Naming::Global("service-deployment")),
+    ("serviceDeploymentArns", Naming::Global("service-deployment")),
+    ("serviceRevisionArns", Naming::Global("service-revision")),
     ("task", Naming::InCluster("task")),
     ("tasks", Naming::InCluster("task")),
     ("containerInstance", Naming::InCluster("container-instance")),

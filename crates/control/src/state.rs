@@ -19,9 +19,11 @@ use crate::changes::Change;
 
 mod family;
 mod instance;
+mod service_history;
 
 pub use family::FamilyState;
 pub use instance::InstanceState;
+pub use service_history::ServiceHistory;
 
 /// Everything the control plane knows.
 #[derive(Debug, Default)]
@@ -71,6 +73,8 @@ pub struct ClusterState {
     pub tasks: BTreeMap<Id, Arc<TaskRecord>>,
     /// Services by name, DRAINING and INACTIVE ones included.
     pub services: BTreeMap<String, Arc<ServiceRecord>>,
+    /// Service deployments and revisions, by service. Outlive the service by a while.
+    pub service_history: BTreeMap<String, ServiceHistory>,
     /// Indexes of `tasks`.
     pub index: TaskIndex,
 }
@@ -185,6 +189,7 @@ impl ClusterState {
             instances: BTreeMap::new(),
             tasks: BTreeMap::new(),
             services: BTreeMap::new(),
+            service_history: BTreeMap::new(),
             index: TaskIndex::default(),
         }
     }
@@ -316,6 +321,21 @@ impl State {
             Change::Closing => self.closing = true,
             Change::PutService(scope, record) => {
                 self.cluster_mut(scope, record.cluster).services.insert(record.name.clone(), record.clone());
+            }
+            Change::DeleteService(scope, cluster, name) => {
+                self.cluster_mut(scope, *cluster).services.remove(name);
+            }
+            Change::PutServiceDeployment(scope, record) => {
+                self.cluster_mut(scope, record.cluster).put_service_deployment(record);
+            }
+            Change::DeleteServiceDeployment(scope, cluster, service, id) => {
+                self.cluster_mut(scope, *cluster).delete_service_deployment(service, id);
+            }
+            Change::PutServiceRevision(scope, record) => {
+                self.cluster_mut(scope, record.cluster).put_service_revision(record);
+            }
+            Change::DeleteServiceRevision(scope, cluster, service, number) => {
+                self.cluster_mut(scope, *cluster).delete_service_revision(service, number);
             }
             Change::PutIdempotency(scope, record) => {
                 let key = (record.operation.clone(), record.token.clone());

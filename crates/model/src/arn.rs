@@ -75,6 +75,24 @@ impl Scope {
     pub fn service_arn(&self, cluster: &str, service: &str) -> String {
         self.ecs_arn(format_args!("service/{cluster}/{service}"))
     }
+
+    /// `…:service-deployment/CLUSTER/SERVICE/ID`.
+    #[must_use]
+    pub fn service_deployment_arn(&self, cluster: &str, service: &str, id: &str) -> String {
+        self.ecs_arn(format_args!("service-deployment/{cluster}/{service}/{id}"))
+    }
+
+    /// `…:service-revision/CLUSTER/SERVICE/NUMBER`.
+    #[must_use]
+    pub fn service_revision_arn(&self, cluster: &str, service: &str, number: &str) -> String {
+        self.ecs_arn(format_args!("service-revision/{cluster}/{service}/{number}"))
+    }
+
+    /// `…:task-set/CLUSTER/SERVICE/ID`; the id has a slash of its own.
+    #[must_use]
+    pub fn task_set_arn(&self, cluster: &str, service: &str, id: &str) -> String {
+        self.ecs_arn(format_args!("task-set/{cluster}/{service}/{id}"))
+    }
 }
 
 /// An ARN taken apart.
@@ -150,6 +168,16 @@ impl Scope {
             Some(Err(name)) => InCluster::Bare(name),
             _ => InCluster::Foreign,
         }
+    }
+
+    /// Reads the ARN of a `kind` (`service-deployment`, `service-revision`, `task-set`) that belongs to a service of
+    /// this scope: cluster, service, and the rest.
+    #[must_use]
+    pub fn in_service<'a>(&self, kind: &str, text: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+        let rest = Arn::parse(text).filter(|arn| arn.is_ecs_in(self))?.resource_of(kind)?;
+        let (cluster, rest) = rest.split_once('/')?;
+        let (service, id) = rest.split_once('/')?;
+        Some((cluster, service, id)).filter(|(cluster, service, id)| ![cluster, service, id].contains(&&""))
     }
 
     /// The cluster name in `text` (a name or an ARN of this scope); `None` when it is something else.

@@ -17,7 +17,7 @@ pub use archiver::{Archiver, ArchiverLimits};
 pub use deadlines::{TaskDeadlines, TaskDeadlinesLimits};
 pub use delivery::EventDelivery;
 pub use expiry::{ClientTokenExpiry, ContainerInstanceExpiry, TaskDefinitionDeletion};
-pub use services::{ServiceScheduler, ServiceSchedulerLimits, ServiceWaker};
+pub use services::{ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceWaker};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

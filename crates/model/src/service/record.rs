@@ -37,6 +37,12 @@ pub struct ServiceRecord {
     /// The last deployment that was completed, as it was then: where a circuit breaker goes back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_completed: Option<Box<DeploymentRecord>>,
+    /// The newest service deployment, by id. None for what was made before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_deployment: Option<String>,
+    /// When it became INACTIVE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactive_at: Option<Timestamp>,
     /// What happened, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<ecs::ServiceEvent>,
@@ -141,4 +147,12 @@ pub struct DeploymentRecord {
     /// No task is started before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
+}
+
+impl DeploymentRecord {
+    /// The digits of its id: the number of its service revision.
+    #[must_use]
+    pub fn number(&self) -> &str {
+        self.id.rsplit('/').next().unwrap_or(&self.id)
+    }
 }

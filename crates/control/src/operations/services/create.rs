@@ -10,8 +10,9 @@ use longshore_model::service::{self, ServiceRecord, ServiceStatus};
 use longshore_model::tags;
 use longshore_wire::RequestContext;
 
+use super::rollout::begin;
 use super::view::view;
-use super::{check_in_cluster, check_supported, deployment};
+use super::{check_in_cluster, check_supported};
 use crate::changes::Change;
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
@@ -67,9 +68,7 @@ pub async fn create_service(
             check_in_cluster(cluster, &settings, definition.map(|it| &**it))?;
             let daemon = settings.scheduling_strategy == Some(SchedulingStrategy::Daemon);
             let desired = if daemon { 0 } else { desired };
-            let deployments =
-                definition.map(|it| deployment(it, &settings, desired, now, random)).into_iter().collect();
-            let record = ServiceRecord {
+            let mut record = ServiceRecord {
                 cluster: cluster.record.id,
                 name: name.clone(),
                 status: ServiceStatus::Active,
@@ -78,13 +77,18 @@ pub async fn create_service(
                 created_at: now,
                 created_by: context.principal.arn(),
                 client_token: input.client_token.clone(),
-                deployments,
+                deployments: Vec::new(),
                 last_completed: None,
+                service_deployment: None,
+                inactive_at: None,
                 events: Vec::new(),
                 steady_at: None,
                 refused: None,
                 tags,
             };
+            if let Some(definition) = definition {
+                begin(&scope, cluster, &mut record, definition, (now, random), changes);
+            }
             let service = Some(view(&scope, cluster, &record, true));
             changes.push(Change::PutService(scope.clone(), Arc::new(record)));
             Ok::<_, ServiceError>(CreateServiceResponse { service })

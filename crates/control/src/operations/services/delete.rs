@@ -8,6 +8,7 @@ use longshore_model::service::{ServiceRecord, ServiceStatus};
 use longshore_wire::RequestContext;
 
 use super::resolve_service;
+use super::rollout::stop_ongoing;
 use super::view::view;
 use crate::changes::Change;
 use crate::engine::Engine;
@@ -39,6 +40,7 @@ pub async fn delete_service(
                     "The service cannot be stopped while it is scaled above 0.",
                 ));
             }
+            stop_ongoing(&scope, cluster, before, "The service was deleted.", now, changes);
             let mut record = ServiceRecord::clone(before);
             record.status = ServiceStatus::Draining;
             record.desired_count = 0;

@@ -3,6 +3,9 @@
 mod create;
 mod delete;
 mod describe;
+mod rollout;
+mod service_deployments;
+mod service_revisions;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -11,17 +14,21 @@ mod view;
 pub use create::create_service;
 pub use delete::delete_service;
 pub use describe::{describe_services, list_services, list_services_by_namespace};
+pub(crate) use service_deployments::freeze_counts;
+pub use service_deployments::{
+    continue_service_deployment, describe_service_deployments, list_service_deployments, stop_service_deployment,
+};
+pub use service_revisions::describe_service_revisions;
 pub use update::update_service;
 
 use std::sync::Arc;
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{Deployment, DeploymentRolloutState, Service, error};
+use longshore_api::ecs::{Service, error};
 use longshore_model::Scope;
 use longshore_model::arn::InCluster;
 use longshore_model::records::TaskDefinitionRecord;
-use longshore_model::service::{DeploymentRecord, ServiceRecord};
-use longshore_seams::{Random, Timestamp};
+use longshore_model::service::ServiceRecord;
 
 use crate::operations::tasks::{placement, run};
 use crate::state::ClusterState;
@@ -52,43 +59,6 @@ fn resolve_service<'a>(
 ) -> Result<&'a Arc<ServiceRecord>, ServiceError> {
     find_service(cluster, scope, named.unwrap_or(""))?
         .ok_or_else(|| error::service_not_found_exception("Service not found."))
-}
-
-/// Ten digits and nine more, as the ids of ECS's own deployments.
-fn deployment_id(random: &dyn Random) -> String {
-    format!("ecs-svc/{:019}", random.below(10_000_000_000_000_000_000))
-}
-
-/// A deployment that has just begun.
-fn deployment(
-    definition: &TaskDefinitionRecord,
-    settings: &Service,
-    desired_count: i32,
-    now: Timestamp,
-    random: &dyn Random,
-) -> DeploymentRecord {
-    let id = deployment_id(random);
-    DeploymentRecord {
-        family: definition.family.clone(),
-        revision: definition.revision,
-        settings: Deployment {
-            launch_type: settings.launch_type.clone(),
-            capacity_provider_strategy: settings.capacity_provider_strategy.clone(),
-            platform_version: settings.platform_version.clone(),
-            network_configuration: settings.network_configuration.clone(),
-            ..Deployment::default()
-        },
-        desired_count,
-        created_at: now,
-        updated_at: now,
-        rollout_state: DeploymentRolloutState::InProgress,
-        rollout_reason: format!("ECS deployment {id} in progress."),
-        failed_tasks: 0,
-        failures_in_a_row: 0,
-        counted: None,
-        retry_at: None,
-        id,
-    }
 }
 
 /// Checks what needs the cluster and the task definition beside the settings themselves.

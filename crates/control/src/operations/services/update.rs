@@ -7,8 +7,9 @@ use longshore_api::ecs::{DeploymentControllerType, Service, UpdateServiceRequest
 use longshore_model::service::{self, ServiceRecord, ServiceStatus};
 use longshore_wire::RequestContext;
 
+use super::rollout::begin;
 use super::view::view;
-use super::{check_in_cluster, check_supported, deployment, resolve_service};
+use super::{check_in_cluster, check_supported, resolve_service};
 use crate::changes::Change;
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
@@ -65,8 +66,7 @@ pub async fn update_service(
             if let (Some(definition), Some(primary)) = (definition, primary) {
                 let same = definition.family == primary.family && definition.revision == primary.revision;
                 if !same || input.force_new_deployment == Some(true) || moved(&before.settings, &record.settings) {
-                    let new = deployment(definition, &record.settings, record.desired_count, now, random);
-                    record.deployments.insert(0, new);
+                    begin(&scope, cluster, &mut record, definition, (now, random), changes);
                 } else if primary.desired_count != record.desired_count {
                     record.deployments[0].desired_count = record.desired_count;
                     record.deployments[0].updated_at = now;
@@ -90,7 +90,6 @@ fn moved(before: &Service, after: &Service) -> bool {
         || before.capacity_provider_strategy != after.capacity_provider_strategy
         || before.load_balancers != after.load_balancers
         || before.service_registries != after.service_registries
-        || before.enable_execute_command != after.enable_execute_command
 }
 
 fn check_controller(record: &ServiceRecord, input: &UpdateServiceRequest) -> Result<(), ServiceError> {

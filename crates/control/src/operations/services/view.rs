@@ -1,6 +1,8 @@
 //! A service as answers show it.
 
-use longshore_api::ecs::{Deployment, DeploymentControllerType, ResourceManagementType, Service};
+use longshore_api::ecs::{
+    Deployment, DeploymentControllerType, ResourceManagementType, Service, ServiceCurrentRevisionSummary,
+};
 use longshore_model::records::TaskStatus;
 use longshore_model::service::{DeploymentRecord, ServiceRecord};
 use longshore_model::{Scope, tags};
@@ -8,7 +10,7 @@ use longshore_model::{Scope, tags};
 use crate::state::ClusterState;
 
 /// Numbers of pending and of RUNNING tasks with this `startedBy`.
-fn counts(cluster: &ClusterState, started_by: &str) -> (i32, i32) {
+pub(super) fn counts(cluster: &ClusterState, started_by: &str) -> (i32, i32) {
     let ids = cluster.index.started_by.get(started_by).into_iter().flatten();
     ids.filter_map(|id| cluster.tasks.get(id)).fold((0, 0), |(pending, running), task| {
         let status = task.last_status;
@@ -24,6 +26,8 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
     let sum = |count: fn(&Deployment) -> Option<i32>| Some(deployments.iter().filter_map(count).sum());
     let primary = record.deployments.first();
     let external = record.controller() == DeploymentControllerType::External;
+    let revisions = record.deployments.iter().map(|it| revision(scope, cluster, record, it)).collect();
+    let service_deployment = record.service_deployment.as_deref();
     Service {
         service_arn: Some(scope.service_arn(name, &record.name)),
         service_name: Some(record.name.clone()),
@@ -37,10 +41,27 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
         events: Some(record.events.clone()),
         created_at: Some(record.created_at),
         created_by: Some(record.created_by.clone()),
+        current_service_deployment: service_deployment.map(|id| scope.service_deployment_arn(name, &record.name, id)),
+        current_service_revisions: Some(revisions),
         resource_management_type: Some(ResourceManagementType::Customer),
         tags: with_tags.then(|| tags::to_list(&record.tags)),
         deployments: Some(deployments),
         ..record.settings.clone()
+    }
+}
+
+fn revision(
+    scope: &Scope,
+    cluster: &ClusterState,
+    service: &ServiceRecord,
+    record: &DeploymentRecord,
+) -> ServiceCurrentRevisionSummary {
+    let (pending, running) = counts(cluster, &record.id);
+    ServiceCurrentRevisionSummary {
+        arn: Some(scope.service_revision_arn(&cluster.record.name, &service.name, record.number())),
+        requested_task_count: Some(record.desired_count),
+        running_task_count: Some(running),
+        pending_task_count: Some(pending),
     }
 }
 

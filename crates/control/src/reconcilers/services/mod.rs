@@ -5,13 +5,18 @@
 //! one is looked at now and then all the same.
 
 mod agenda;
+mod expiry;
 mod launch;
+mod rollout;
 mod work;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_service_deployments;
 
 pub use agenda::ServiceWaker;
+pub use expiry::{ServiceExpiry, ServiceExpiryLimits};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +121,10 @@ impl ServiceScheduler {
                 let mut work = Work::new(scope, records, cluster, before, now, random, self.limits);
                 work.run();
                 let due = work.due;
+                let known = cluster.service_deployment(before);
+                if let Some(deployment) = work.deployment.filter(|it| known.is_none_or(|known| **known != *it)) {
+                    changes.push(Change::PutServiceDeployment(scope.clone(), Arc::new(deployment)));
+                }
                 for task in work.changed {
                     changes.push(Change::PutTask(scope.clone(), Arc::new(task)));
                 }

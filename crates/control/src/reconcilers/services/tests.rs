@@ -8,7 +8,7 @@ use crate::operations::tasks::stop_every_task;
 use crate::operations::testing::World;
 use crate::reconcilers::{Reconcilers, run_once};
 
-async fn world(instances: usize) -> (World, Vec<Value>) {
+pub(super) async fn world(instances: usize) -> (World, Vec<Value>) {
     let world = World::with_default_cluster().await;
     world.family("web", 100, 64, json!({})).await;
     let mut arns = Vec::new();
@@ -19,29 +19,29 @@ async fn world(instances: usize) -> (World, Vec<Value>) {
     (world, arns)
 }
 
-async fn create(world: &World, own: Value) -> Value {
+pub(super) async fn create(world: &World, own: Value) -> Value {
     let mut input = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2});
     input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
     world.ok("CreateService", input).await["service"].clone()
 }
 
-async fn update(world: &World, own: Value) {
+pub(super) async fn update(world: &World, own: Value) {
     let mut input = json!({"service": "web"});
     input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
     world.ok("UpdateService", input).await;
 }
 
-async fn reconcile(world: &World) {
+pub(super) async fn reconcile(world: &World) {
     let scheduler = ServiceScheduler::new(world.engine().clone(), ServiceSchedulerLimits::default());
     run_once(&scheduler).await.unwrap();
 }
 
-async fn service(world: &World) -> Value {
+pub(super) async fn service(world: &World) -> Value {
     world.ok("DescribeServices", json!({"services": ["web"]})).await["services"][0].clone()
 }
 
 /// The tasks that are to run.
-async fn tasks(world: &World) -> Vec<Value> {
+pub(super) async fn tasks(world: &World) -> Vec<Value> {
     let arns = world.ok("ListTasks", json!({"serviceName": "web"})).await["taskArns"].clone();
     let mut tasks = Vec::new();
     for arn in arns.as_array().unwrap() {
@@ -51,7 +51,7 @@ async fn tasks(world: &World) -> Vec<Value> {
 }
 
 /// Every task that is not RUNNING yet becomes so, and every one that is to stop has stopped.
-async fn agents_act(world: &World) {
+pub(super) async fn agents_act(world: &World) {
     for task in tasks(world).await {
         if task["lastStatus"] != "RUNNING" {
             world.report(&task["taskArn"], "RUNNING", None).await;
@@ -65,7 +65,7 @@ async fn agents_act(world: &World) {
     }
 }
 
-fn says(service: &Value, message: &str) -> bool {
+pub(super) fn says(service: &Value, message: &str) -> bool {
     let events = service["events"].as_array().unwrap();
     events.iter().any(|event| event["message"].as_str().unwrap().contains(message))
 }

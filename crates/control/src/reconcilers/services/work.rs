@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState, HealthStatus, TaskStopCode};
+use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState, HealthStatus};
+use longshore_model::Scope;
 use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus};
-use longshore_model::service::{Bounds, Counts, DeploymentRecord, ServiceRecord, ServiceStatus, step, throttle};
+use longshore_model::service::{Bounds, Counts, ServiceDeploymentRecord, ServiceRecord, ServiceStatus, step};
 use longshore_model::task::{self, StopCause};
-use longshore_model::{Id, Scope};
 use longshore_scheduler::{Candidate, Refusal, Request, place, refusals, scale_in};
 use longshore_seams::{Random, Timestamp};
 
@@ -19,26 +19,28 @@ use crate::state::{ClusterState, InstanceState, ScopeState};
 const AT_ONCE: usize = 40;
 
 /// A task that has not ended.
-struct Live<'a> {
-    task: &'a Arc<TaskRecord>,
+pub(super) struct Live<'a> {
+    pub(super) task: &'a Arc<TaskRecord>,
     /// Of the PRIMARY deployment, and where it may stay.
-    new: bool,
+    pub(super) new: bool,
     /// It is to run.
-    wanted: bool,
-    healthy: bool,
+    pub(super) wanted: bool,
+    pub(super) healthy: bool,
 }
 
 /// A step in the making.
 pub(super) struct Work<'a> {
     scope: &'a Scope,
     records: &'a ScopeState,
-    cluster: &'a ClusterState,
-    now: Timestamp,
+    pub(super) cluster: &'a ClusterState,
+    pub(super) now: Timestamp,
     random: &'a dyn Random,
-    limits: ServiceSchedulerLimits,
-    live: Vec<Live<'a>>,
+    pub(super) limits: ServiceSchedulerLimits,
+    pub(super) live: Vec<Live<'a>>,
     /// The service as it becomes.
     pub record: ServiceRecord,
+    /// Its service deployment as it becomes, if one goes on.
+    pub deployment: Option<ServiceDeploymentRecord>,
     /// Tasks that are made or changed.
     pub changed: Vec<TaskRecord>,
     /// When to look again, though nothing may have happened.
@@ -56,8 +58,9 @@ impl<'a> Work<'a> {
         limits: ServiceSchedulerLimits,
     ) -> Self {
         let record = service.clone();
+        let deployment = cluster.service_deployment(service).filter(|it| it.is_ongoing()).map(|it| (**it).clone());
         let (live, changed) = (Vec::new(), Vec::new());
-        Self { scope, records, cluster, now, random, limits, live, record, changed, due: None }
+        Self { scope, records, cluster, now, random, limits, live, record, deployment, changed, due: None }
     }
 
     pub(super) fn run(&mut self) {
@@ -69,6 +72,9 @@ impl<'a> Work<'a> {
             return self.drain();
         }
         if self.record.controller() == DeploymentControllerType::External {
+            return;
+        }
+        if self.begin() {
             return;
         }
         self.count_failures();
@@ -85,11 +91,11 @@ impl<'a> Work<'a> {
         self.settle();
     }
 
-    fn look_again_at(&mut self, at: Timestamp) {
+    pub(super) fn look_again_at(&mut self, at: Timestamp) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    fn say(&mut self, message: &str) {
+    pub(super) fn say(&mut self, message: &str) {
         let id = self.random.uuid();
         self.record.say(id, self.now, message);
     }
@@ -132,77 +138,6 @@ impl<'a> Work<'a> {
         if settled <= self.now { (true, None) } else { (false, Some(settled)) }
     }
 
-    /// Counts the PRIMARY deployment's tasks that ended since the last look: those that never ran throttle.
-    fn count_failures(&mut self) {
-        let Some(primary) = self.record.deployments.first_mut() else { return };
-        let ids = self.cluster.index.started_by.get(&primary.id).into_iter().flatten();
-        let mut ended: Vec<(Timestamp, Id, bool)> = ids
-            .filter_map(|id| self.cluster.tasks.get(id))
-            .filter_map(|task| {
-                let key = (task.times.stopped?, task.id);
-                (primary.counted.is_none_or(|counted| key > counted)).then(|| (key.0, key.1, has_failed(task)))
-            })
-            .collect();
-        ended.sort_unstable();
-        let before = throttle(primary.failures_in_a_row);
-        for (at, id, failed) in ended {
-            primary.counted = Some((at, id));
-            primary.failed_tasks += i32::from(failed);
-            primary.failures_in_a_row = if failed { primary.failures_in_a_row + 1 } else { 0 };
-            primary.retry_at = throttle(primary.failures_in_a_row).map(|wait| at.plus(wait));
-        }
-        let runs = self.live.iter().any(|it| it.new && it.task.last_status == TaskStatus::Running);
-        if runs && primary.failures_in_a_row > 0 {
-            (primary.failures_in_a_row, primary.retry_at) = (0, None);
-        }
-        if before.is_none() && throttle(primary.failures_in_a_row).is_some() {
-            self.say("is unable to consistently start tasks successfully.");
-        }
-    }
-
-    /// Fails a deployment whose tasks keep failing, if the service has a circuit breaker, and goes
-    /// back to the last one that was completed. Answers whether the PRIMARY deployment is another.
-    fn break_circuit(&mut self) -> bool {
-        let configuration = self.record.settings.deployment_configuration.as_ref();
-        let Some(breaker) = configuration.and_then(|it| it.deployment_circuit_breaker.clone()) else { return false };
-        let threshold = failure_threshold(self.record.desired_count);
-        let now = self.now;
-        let Some(primary) = self.record.deployments.first_mut() else { return false };
-        let fails = breaker.enable == Some(true)
-            && primary.rollout_state == DeploymentRolloutState::InProgress
-            && primary.failed_tasks >= threshold;
-        if !fails {
-            return false;
-        }
-        primary.rollout_state = DeploymentRolloutState::Failed;
-        primary.rollout_reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
-        primary.updated_at = now;
-        let id = primary.id.clone();
-        self.say(&format!("(deployment {id}) deployment failed: tasks failed to start."));
-        let good = self.record.last_completed.as_deref().filter(|good| good.id != id).cloned();
-        match good.filter(|_| breaker.rollback == Some(true)) {
-            Some(good) => self.roll_back(good),
-            None => false,
-        }
-    }
-
-    fn roll_back(&mut self, good: DeploymentRecord) -> bool {
-        let deployments = &mut self.record.deployments;
-        // Its tasks may run still: then nothing has to be started.
-        let mut back = match deployments.iter().position(|it| it.id == good.id) {
-            Some(at) => deployments.remove(at),
-            None => good,
-        };
-        back.rollout_state = DeploymentRolloutState::InProgress;
-        back.rollout_reason = format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", back.id);
-        back.updated_at = self.now;
-        (back.failed_tasks, back.failures_in_a_row, back.retry_at) = (0, 0, None);
-        let message = format!("rolling back to (deployment {}).", back.id);
-        deployments.insert(0, back);
-        self.say(&message);
-        true
-    }
-
     fn replace_unhealthy(&mut self) {
         let now = self.now;
         let grace = self.record.settings.health_check_grace_period_seconds.unwrap_or(0);
@@ -216,8 +151,11 @@ impl<'a> Work<'a> {
         };
         let bad: Vec<usize> = (0..self.live.len()).filter(|at| is_bad(&self.live[*at])).take(AT_ONCE).collect();
         for at in bad {
-            let id = self.live[at].task.id;
+            let (id, new) = (self.live[at].task.id, self.live[at].new);
             self.stop_one(at, &StopCause::unhealthy());
+            if new {
+                self.count_unhealthy();
+            }
             self.say(&format!("(task {id}) failed container health checks."));
         }
     }
@@ -275,13 +213,18 @@ impl<'a> Work<'a> {
         let runs = self.live.iter().any(|it| it.wanted || it.task.last_status < TaskStatus::Deactivating);
         if !runs {
             self.record.status = ServiceStatus::Inactive;
+            self.record.inactive_at = Some(self.now);
             self.record.deployments.clear();
         }
     }
 
     fn replica(&mut self) {
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
-        let bounds = Bounds::of(desired, self.record.settings.deployment_configuration.as_ref());
+        let mut bounds = Bounds::of(desired, self.record.settings.deployment_configuration.as_ref());
+        if self.has_failed() {
+            // It replaces nothing any more: what runs of the old ones is all that there will be.
+            bounds.floor = desired;
+        }
         let next = step(desired, bounds, self.counts(bounds.floor));
         let strategies = strategies(&self.record);
         let choose = |work: &Self, among: Vec<usize>, count: usize| -> Vec<usize> {
@@ -349,10 +292,14 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Whether the PRIMARY deployment has failed and starts nothing any more.
+    fn has_failed(&self) -> bool {
+        self.record.deployments.first().is_some_and(|it| it.rollout_state == DeploymentRolloutState::Failed)
+    }
+
     /// Until when no task is started: a while after failures, for good in a failed deployment.
     fn throttled(&self) -> Option<Timestamp> {
-        let primary = self.record.deployments.first()?;
-        if primary.rollout_state == DeploymentRolloutState::Failed {
+        if self.has_failed() {
             return Some(self.now.plus(self.limits.steady_again));
         }
         self.record.deployments.first()?.retry_at.filter(|at| *at > self.now)
@@ -413,57 +360,6 @@ impl<'a> Work<'a> {
             None => self.record.refused = None,
         }
     }
-
-    /// Deployments of the past go when none of their tasks runs any more.
-    fn retire(&mut self) {
-        let live = &self.live;
-        let mut first = true;
-        self.record.deployments.retain(|deployment| {
-            std::mem::take(&mut first)
-                || live.iter().any(|it| {
-                    it.task.started_by.as_deref() == Some(&deployment.id) && it.task.last_status <= TaskStatus::Running
-                })
-        });
-        let (now, desired) = (self.now, self.record.desired_count);
-        for (at, deployment) in self.record.deployments.iter_mut().enumerate() {
-            let mine = |it: &&Live<'_>| it.wanted && it.task.started_by.as_deref() == Some(&deployment.id);
-            let old = i32::try_from(live.iter().filter(mine).count()).unwrap_or(i32::MAX);
-            let wanted = if at == 0 { desired } else { old };
-            if deployment.desired_count != wanted {
-                (deployment.desired_count, deployment.updated_at) = (wanted, now);
-            }
-        }
-    }
-
-    /// Says that the service is steady, or notes that it is not.
-    fn settle(&mut self) {
-        let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
-        let runs = |it: &&Live<'_>| {
-            let fit = !is_checked(it.task) || it.task.health == Some(HealthStatus::Healthy);
-            it.wanted && it.new && it.task.last_status == TaskStatus::Running && fit
-        };
-        let running = self.live.iter().filter(runs).count();
-        let others = self.live.iter().filter(|it| it.task.last_status <= TaskStatus::Running).count() - running;
-        let steady = self.record.deployments.len() == 1 && running == desired && others == 0 && self.changed.is_empty();
-        if !steady {
-            self.record.steady_at = None;
-            return;
-        }
-        let (now, again) = (self.now, self.limits.steady_again);
-        let primary = &mut self.record.deployments[0];
-        if primary.rollout_state == DeploymentRolloutState::InProgress {
-            primary.rollout_state = DeploymentRolloutState::Completed;
-            primary.rollout_reason = format!("ECS deployment {} completed.", primary.id);
-            primary.updated_at = now;
-            self.record.last_completed = Some(Box::new(primary.clone()));
-            let message = format!("(deployment {}) deployment completed.", self.record.deployments[0].id);
-            self.say(&message);
-        }
-        if self.record.steady_at.is_none_or(|said| said.plus(again) <= now) {
-            self.record.steady_at = Some(now);
-            self.say("has reached a steady state.");
-        }
-    }
 }
 
 impl std::fmt::Debug for Work<'_> {
@@ -472,20 +368,9 @@ impl std::fmt::Debug for Work<'_> {
     }
 }
 
-/// Failed tasks at which a circuit breaker acts: half of the wanted ones, at least 3 and at most 200.
-fn failure_threshold(desired: i32) -> i32 {
-    desired.saturating_add(1).div_euclid(2).clamp(3, 200)
-}
-
 /// Whether an essential container has a health check.
-fn is_checked(task: &TaskRecord) -> bool {
+pub(super) fn is_checked(task: &TaskRecord) -> bool {
     task.containers.iter().any(|container| container.essential && container.health.is_some())
-}
-
-/// Whether a task ended without ever having run, and not because somebody wanted so.
-fn has_failed(task: &TaskRecord) -> bool {
-    let wanted = matches!(task.stop_code, Some(TaskStopCode::UserInitiated | TaskStopCode::ServiceSchedulerInitiated));
-    task.times.started.is_none() && !wanted
 }
 
 fn active(cluster: &ClusterState) -> Vec<&InstanceState> {

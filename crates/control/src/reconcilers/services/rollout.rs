@@ -1,0 +1,248 @@
+//! How a deployment goes: its beginning, its failures and the way back, its end.
+
+use longshore_api::ecs::{DeploymentRolloutState, HealthStatus, ServiceDeploymentStatus, TaskStopCode};
+use longshore_model::Id;
+use longshore_model::records::{TaskRecord, TaskStatus};
+use longshore_model::service::{DeploymentRecord, failure_threshold, throttle};
+use longshore_seams::Timestamp;
+
+use super::work::{Live, Work, is_checked};
+use crate::operations::services::freeze_counts;
+
+impl Work<'_> {
+    /// Moves the service deployment into the state that was asked for. Answers whether the PRIMARY
+    /// deployment is another.
+    pub(super) fn begin(&mut self) -> bool {
+        let now = self.now;
+        let Some(deployment) = &mut self.deployment else { return false };
+        match deployment.status {
+            ServiceDeploymentStatus::Pending => {
+                deployment.become_status(ServiceDeploymentStatus::InProgress, None, now);
+                false
+            }
+            ServiceDeploymentStatus::StopRequested => {
+                self.fail_primary("ECS deployment stopped by user.");
+                self.end(ServiceDeploymentStatus::Stopped, "Service deployment stopped by user.");
+                false
+            }
+            ServiceDeploymentStatus::RollbackRequested => {
+                self.fail_primary("ECS deployment rolled back by user.");
+                self.go_back("ECS deployment rollback requested by user")
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends the service deployment.
+    fn end(&mut self, status: ServiceDeploymentStatus, reason: &str) {
+        let Some(deployment) = &mut self.deployment else { return };
+        deployment.become_status(status, Some(reason.to_owned()), self.now);
+        freeze_counts(self.cluster, &self.record, deployment);
+    }
+
+    /// The PRIMARY deployment starts no more tasks.
+    fn fail_primary(&mut self, reason: &str) {
+        let now = self.now;
+        let Some(primary) = self.record.deployments.first_mut() else { return };
+        primary.rollout_state = DeploymentRolloutState::Failed;
+        primary.rollout_reason = reason.to_owned();
+        primary.updated_at = now;
+    }
+
+    /// Counts the PRIMARY deployment's tasks that ended since the last look: those that never ran throttle.
+    pub(super) fn count_failures(&mut self) {
+        let resets = self.resets_on_healthy_task();
+        let Some(primary) = self.record.deployments.first_mut() else { return };
+        let ids = self.cluster.index.started_by.get(&primary.id).into_iter().flatten();
+        let mut ended: Vec<(Timestamp, Id, bool)> = ids
+            .filter_map(|id| self.cluster.tasks.get(id))
+            .filter_map(|task| {
+                let key = (task.times.stopped?, task.id);
+                (primary.counted.is_none_or(|counted| key > counted)).then(|| (key.0, key.1, has_failed(task)))
+            })
+            .collect();
+        ended.sort_unstable();
+        let before = throttle(primary.failures_in_a_row);
+        for (at, id, failed) in ended {
+            primary.counted = Some((at, id));
+            primary.failed_tasks += i32::from(failed);
+            primary.failures_in_a_row = if failed { primary.failures_in_a_row + 1 } else { 0 };
+            primary.retry_at = throttle(primary.failures_in_a_row).map(|wait| at.plus(wait));
+        }
+        let runs = self.live.iter().any(|it| it.new && it.task.last_status == TaskStatus::Running);
+        if runs && primary.failures_in_a_row > 0 {
+            (primary.failures_in_a_row, primary.retry_at) = (0, None);
+        }
+        if resets && self.live.iter().any(|it| it.new && is_fit(it)) {
+            primary.failed_tasks = 0;
+        }
+        let impaired = before.is_none() && throttle(primary.failures_in_a_row).is_some();
+        self.note_failures();
+        if impaired {
+            self.say("is unable to consistently start tasks successfully.");
+        }
+    }
+
+    fn resets_on_healthy_task(&self) -> bool {
+        let configuration = self.record.settings.deployment_configuration.as_ref();
+        let breaker = configuration.and_then(|it| it.deployment_circuit_breaker.as_ref());
+        breaker.and_then(|it| it.reset_on_healthy_task).unwrap_or(true)
+    }
+
+    /// Counts a task of the PRIMARY deployment that is stopped because it is not healthy.
+    pub(super) fn count_unhealthy(&mut self) {
+        let Some(primary) = self.record.deployments.first_mut() else { return };
+        if primary.rollout_state == DeploymentRolloutState::InProgress {
+            primary.failed_tasks += 1;
+            self.note_failures();
+        }
+    }
+
+    fn note_failures(&mut self) {
+        let failures = self.record.deployments.first().map_or(0, |primary| primary.failed_tasks);
+        if let Some(deployment) = self.deployment.as_mut().filter(|it| it.failures != failures) {
+            deployment.failures = failures;
+            deployment.updated_at = self.now;
+        }
+    }
+
+    /// Fails a deployment whose tasks keep failing, if the service has a circuit breaker, and goes
+    /// back to the last one that was completed. Answers whether the PRIMARY deployment is another.
+    pub(super) fn break_circuit(&mut self) -> bool {
+        let configuration = self.record.settings.deployment_configuration.as_ref();
+        let Some(breaker) = configuration.and_then(|it| it.deployment_circuit_breaker.clone()) else { return false };
+        let Some(primary) = self.record.deployments.first() else { return false };
+        let fails = breaker.enable == Some(true)
+            && primary.rollout_state == DeploymentRolloutState::InProgress
+            && primary.failed_tasks >= failure_threshold(self.record.desired_count, &breaker);
+        if !fails {
+            return false;
+        }
+        let id = primary.id.clone();
+        self.fail_primary("ECS deployment circuit breaker: tasks failed to start.");
+        self.say(&format!("(deployment {id}) deployment failed: tasks failed to start."));
+        let goes_back = self.deployment.as_ref().is_some_and(|it| it.goes_back());
+        if let Some(deployment) = &mut self.deployment {
+            deployment.broken = true;
+        }
+        if goes_back {
+            self.end(
+                ServiceDeploymentStatus::RollbackFailed,
+                "Rollback failed: ECS deployment circuit breaker: tasks failed to start.",
+            );
+            false
+        } else if breaker.rollback == Some(true) {
+            self.go_back("ECS deployment circuit breaker")
+        } else {
+            self.end(ServiceDeploymentStatus::Stopped, "ECS deployment circuit breaker: tasks failed to start.");
+            false
+        }
+    }
+
+    /// Goes back to the last deployment that was completed. Answers whether there is one: if not, the
+    /// service stays as it is.
+    fn go_back(&mut self, cause: &str) -> bool {
+        let failed = self.record.deployments.first().map(|it| it.id.clone());
+        let good = self.record.last_completed.as_deref().filter(|good| failed.as_ref() != Some(&good.id)).cloned();
+        let Some(good) = good else {
+            let reason = format!("{cause}: no earlier deployment has completed, so there is none to roll back to.");
+            self.end(ServiceDeploymentStatus::RollbackFailed, &reason);
+            return false;
+        };
+        if let Some(deployment) = &mut self.deployment {
+            deployment.roll_back(
+                good.number(),
+                format!("{cause}: rolling back to deploymentId {}.", good.id),
+                self.now,
+            );
+        }
+        self.roll_back(good, cause);
+        true
+    }
+
+    fn roll_back(&mut self, good: DeploymentRecord, cause: &str) {
+        let desired = self.record.desired_count;
+        let deployments = &mut self.record.deployments;
+        // Its tasks may run still: then nothing has to be started.
+        let mut back = match deployments.iter().position(|it| it.id == good.id) {
+            Some(at) => deployments.remove(at),
+            None => good,
+        };
+        back.rollout_state = DeploymentRolloutState::InProgress;
+        back.rollout_reason = format!("{cause}: rolling back to deploymentId {}.", back.id);
+        (back.desired_count, back.updated_at) = (desired, self.now);
+        (back.failed_tasks, back.failures_in_a_row, back.retry_at) = (0, 0, None);
+        let message = format!("rolling back to (deployment {}).", back.id);
+        deployments.insert(0, back);
+        self.say(&message);
+    }
+
+    /// Deployments of the past go when none of their tasks runs any more.
+    pub(super) fn retire(&mut self) {
+        let live = &self.live;
+        let mut first = true;
+        self.record.deployments.retain(|deployment| {
+            std::mem::take(&mut first)
+                || live.iter().any(|it| {
+                    it.task.started_by.as_deref() == Some(&deployment.id) && it.task.last_status <= TaskStatus::Running
+                })
+        });
+        let (now, desired) = (self.now, self.record.desired_count);
+        for (at, deployment) in self.record.deployments.iter_mut().enumerate() {
+            let mine = |it: &&Live<'_>| it.wanted && it.task.started_by.as_deref() == Some(&deployment.id);
+            let old = i32::try_from(live.iter().filter(mine).count()).unwrap_or(i32::MAX);
+            let wanted = if at == 0 { desired } else { old };
+            if deployment.desired_count != wanted {
+                (deployment.desired_count, deployment.updated_at) = (wanted, now);
+            }
+        }
+    }
+
+    /// Says that the service is steady, or notes that it is not.
+    pub(super) fn settle(&mut self) {
+        let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
+        let running = self.live.iter().filter(|it| it.wanted && it.new && is_fit(it)).count();
+        let others = self.live.iter().filter(|it| it.task.last_status <= TaskStatus::Running).count() - running;
+        let steady = self.record.deployments.len() == 1 && running == desired && others == 0 && self.changed.is_empty();
+        if !steady {
+            self.record.steady_at = None;
+            return;
+        }
+        let (now, again) = (self.now, self.limits.steady_again);
+        if self.record.deployments[0].rollout_state == DeploymentRolloutState::InProgress {
+            self.complete();
+        }
+        if self.record.steady_at.is_none_or(|said| said.plus(again) <= now) {
+            self.record.steady_at = Some(now);
+            self.say("has reached a steady state.");
+        }
+    }
+
+    /// The PRIMARY deployment has done what it was made for.
+    fn complete(&mut self) {
+        let Some(primary) = self.record.deployments.first_mut() else { return };
+        primary.rollout_state = DeploymentRolloutState::Completed;
+        primary.rollout_reason = format!("ECS deployment {} completed.", primary.id);
+        primary.updated_at = self.now;
+        self.record.last_completed = Some(Box::new(primary.clone()));
+        let message = format!("(deployment {}) deployment completed.", primary.id);
+        self.say(&message);
+        match self.deployment.as_ref().map(|it| it.goes_back()) {
+            Some(true) => self.end(ServiceDeploymentStatus::RollbackSuccessful, "Service deployment rolled back."),
+            Some(false) => self.end(ServiceDeploymentStatus::Successful, "Service deployment completed successfully."),
+            None => {}
+        }
+    }
+}
+
+/// Whether a task runs, and its health checks, if it has any, say that it is well.
+fn is_fit(it: &Live<'_>) -> bool {
+    let well = !is_checked(it.task) || it.task.health == Some(HealthStatus::Healthy);
+    it.task.last_status == TaskStatus::Running && well
+}
+
+/// Whether a task ended without ever having run, and not because somebody wanted so.
+fn has_failed(task: &TaskRecord) -> bool {
+    let wanted = matches!(task.stop_code, Some(TaskStopCode::UserInitiated | TaskStopCode::ServiceSchedulerInitiated));
+    task.times.started.is_none() && !wanted
+}
