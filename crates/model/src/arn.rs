@@ -46,16 +46,23 @@ impl Scope {
         self.ecs_arn(format_args!("cluster/{cluster}"))
     }
 
-    /// `…:task/CLUSTER/ID` (the long form).
+    /// `…:task/CLUSTER/ID`, or `…:task/UUID` for an id of the short format.
     #[must_use]
     pub fn task_arn(&self, cluster: &str, task: Id) -> String {
-        self.ecs_arn(format_args!("task/{cluster}/{task}"))
+        self.arn_in(cluster, "task", task)
     }
 
-    /// `…:container-instance/CLUSTER/ID` (the long form).
+    /// `…:container-instance/CLUSTER/ID`, or `…:container-instance/UUID` for an id of the short format.
     #[must_use]
     pub fn container_instance_arn(&self, cluster: &str, instance: Id) -> String {
-        self.ecs_arn(format_args!("container-instance/{cluster}/{instance}"))
+        self.arn_in(cluster, "container-instance", instance)
+    }
+
+    fn arn_in(&self, cluster: &str, kind: &str, id: Id) -> String {
+        if id.is_short_format() {
+            return self.ecs_arn(format_args!("{kind}/{}", id.in_arn()));
+        }
+        self.ecs_arn(format_args!("{kind}/{cluster}/{id}"))
     }
 
     /// `…:task-definition/FAMILY:REVISION`.
@@ -64,9 +71,12 @@ impl Scope {
         self.ecs_arn(format_args!("task-definition/{family}:{revision}"))
     }
 
-    /// `…:container/CLUSTER/TASK/UUID` (the long form).
+    /// `…:container/CLUSTER/TASK/UUID`, or `…:container/UUID` in a task with an id of the short format.
     #[must_use]
     pub fn container_arn(&self, cluster: &str, task: Id, container: &str) -> String {
+        if task.is_short_format() {
+            return self.ecs_arn(format_args!("container/{container}"));
+        }
         self.ecs_arn(format_args!("container/{cluster}/{task}/{container}"))
     }
 

@@ -41,6 +41,26 @@ pub(crate) fn effective_for<'a>(state: &'a ScopeState, context: &RequestContext,
     Definition::find(name).map(|definition| effective(state, &scope, definition, &principal))
 }
 
+/// Whether what `principal` (an ARN) makes has ids and ARNs in the short format; `setting` is one of the
+/// `…LongArnFormat`.
+pub(crate) fn wants_short_arns(state: &ScopeState, scope: &Scope, principal: &str, setting: &str) -> bool {
+    let Ok(principal) = account_setting::principal(scope, principal) else { return false };
+    Definition::find(setting).is_some_and(|setting| effective(state, scope, setting, &principal) == "disabled")
+}
+
+/// Tags belong to resources with long ARNs only: refuses the first of `asked` that was asked for.
+///
+/// # Errors
+/// `InvalidParameterException`.
+pub(crate) fn check_taggable(short_arn: bool, asked: &[(&str, bool)]) -> Result<(), ServiceError> {
+    match asked.iter().find(|(_, asked)| *asked && short_arn) {
+        Some((what, _)) => Err(error::invalid_parameter_exception(format!(
+            "The new ARN and resource ID format must be enabled to {what}. Opt in to the new format and try again."
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The principal that a request is about: the one that it names, else the caller.
 fn principal(scope: &Scope, context: &RequestContext, named: Option<&str>) -> Result<String, ServiceError> {
     match named.filter(|named| !named.is_empty()) {

@@ -3,10 +3,13 @@
 pub mod account_settings;
 #[cfg(test)]
 pub(crate) mod answers;
+#[cfg(test)]
+mod arn_format_tests;
 pub mod capacity_providers;
 pub mod clusters;
 pub mod container_instances;
 pub(crate) mod idempotency;
+pub(crate) mod identifiers;
 pub mod poll;
 pub mod services;
 pub mod submit;
@@ -19,7 +22,7 @@ pub(crate) mod testing;
 pub(crate) mod testing_instances;
 
 use longshore_api::{ServiceError, ecs};
-use longshore_model::Scope;
+use longshore_model::{Scope, names};
 
 use crate::state::{ClusterState, ScopeState};
 
@@ -41,6 +44,10 @@ pub fn resolve_cluster<'a>(
             "Invalid identifier: {named} is not a cluster of this account and region."
         ))
     })?;
+    if !names::is_name(name) {
+        let message = format!("Cluster must match ^[a-zA-Z0-9\\-_]{{1,255}}$, but was {name}");
+        return Err(ecs::error::invalid_parameter_exception(message));
+    }
     state.active_cluster(name).ok_or_else(cluster_not_found)
 }
 

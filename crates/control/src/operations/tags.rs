@@ -155,11 +155,13 @@ impl<'a> Name<'a> {
             Self::Cluster(name) => Ok(Resource::Cluster(&usable_cluster(state, name)?.record)),
             Self::TaskDefinition(reference) => reference.find(state).map(Resource::TaskDefinition).ok_or_else(missing),
             Self::ContainerInstance(cluster, id) => {
-                let instance = parsed(id).and_then(|id| state.cluster_named(cluster)?.instances.get(&id));
+                let id = long(id, "container instance")?;
+                let instance = id.and_then(|id| state.cluster_named(cluster)?.instances.get(&id));
                 instance.map(|instance| Resource::ContainerInstance(&instance.record)).ok_or_else(missing)
             }
             Self::Task(cluster, id) => {
-                let task = parsed(id).and_then(|id| state.cluster_named(cluster)?.tasks.get(&id));
+                let id = long(id, "task")?;
+                let task = id.and_then(|id| state.cluster_named(cluster)?.tasks.get(&id));
                 task.map(Resource::Task).ok_or_else(missing)
             }
             Self::CapacityProvider(name) => {
@@ -168,14 +170,23 @@ impl<'a> Name<'a> {
             }
             Self::Service(cluster, name) => {
                 let service = state.cluster_named(cluster).and_then(|cluster| cluster.services.get(*name));
-                service.map(Resource::Service).ok_or_else(missing)
+                let service = service.ok_or_else(missing)?;
+                if service.short_arn { Err(short("service")) } else { Ok(Resource::Service(service)) }
             }
         }
     }
 }
 
-fn parsed(id: &str) -> Option<Id> {
-    id.parse().ok()
+/// The id in a long ARN of a `kind`; `None` for what is no id.
+fn long(id: &str, kind: &str) -> Result<Option<Id>, ServiceError> {
+    let id: Option<Id> = id.parse().ok();
+    if id.is_some_and(Id::is_short_format) { Err(short(kind)) } else { Ok(id) }
+}
+
+fn short(kind: &str) -> ServiceError {
+    error::invalid_parameter_exception(format!(
+        "The specified {kind} does not have the longArn format. Only {kind}s created after opting in will have the new format."
+    ))
 }
 
 fn usable_cluster<'a>(state: &'a ScopeState, name: &str) -> Result<&'a ClusterState, ServiceError> {

@@ -4,9 +4,9 @@ use longshore_api::ecs;
 use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::Id;
 use crate::record::Record;
 use crate::records::Tags;
+use crate::{Id, Scope};
 
 /// Most events that a service keeps; the oldest go first.
 pub const MAX_EVENTS: usize = 100;
@@ -22,6 +22,9 @@ pub struct ServiceRecord {
     pub status: ServiceStatus,
     /// How many tasks are wanted; for DAEMON, how many container instances take one.
     pub desired_count: i32,
+    /// Whether its maker had opted out of the long ARN format.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub short_arn: bool,
     /// What the request said, with defaults filled in. ARNs, counts, status and times are not in it.
     pub settings: ecs::Service,
     /// When it was made.
@@ -63,6 +66,15 @@ impl Record for ServiceRecord {
 }
 
 impl ServiceRecord {
+    /// `…:service/CLUSTER/NAME`, or `…:service/NAME` in the short format.
+    #[must_use]
+    pub fn arn(&self, scope: &Scope, cluster: &str) -> String {
+        if self.short_arn {
+            return scope.ecs_arn(format_args!("service/{}", self.name));
+        }
+        scope.service_arn(cluster, &self.name)
+    }
+
     /// The group of its tasks.
     #[must_use]
     pub fn group(&self) -> String {

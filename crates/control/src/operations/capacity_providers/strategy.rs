@@ -115,7 +115,7 @@ pub(crate) fn check_removable(cluster: &ClusterState, scope: &Scope, left: &[Str
         for name in strategy.filter_map(|item| item.capacity_provider.as_deref()) {
             let name = capacity_provider::name_of(scope, name).unwrap_or(name);
             if is_removed(name) {
-                return in_use(name, scope.service_arn(&cluster.record.name, &service.name));
+                return in_use(name, service.arn(scope, &cluster.record.name));
             }
         }
     }

@@ -25,8 +25,7 @@ pub async fn describe_container_instances(
         return Err(ecs::error::invalid_parameter_exception("Container instances cannot be empty."));
     }
     if named.len() > MAX_NAMED {
-        let message =
-            format!("{} container instances are too many: describe at most {MAX_NAMED} in one call.", named.len());
+        let message = format!("instanceIds can have at most {MAX_NAMED} items.");
         return Err(ecs::error::invalid_parameter_exception(message));
     }
     let fields = input.include.unwrap_or_default();

@@ -20,11 +20,11 @@ pub use register::register_container_instance;
 pub use state::update_container_instances_state;
 
 use longshore_api::{ServiceError, ecs};
-use longshore_model::arn::InCluster;
 use longshore_model::records::{ContainerInstanceRecord, ContainerInstanceStatus};
-use longshore_model::{Id, Scope, container_instance, tags};
+use longshore_model::{Scope, container_instance, tags};
 use longshore_wire::{Principal, RequestContext};
 
+use crate::operations::identifiers::id_in;
 use crate::state::{ClusterState, InstanceState};
 
 /// Most container instances that one call may name.
@@ -33,23 +33,14 @@ pub const MAX_NAMED: usize = 100;
 /// The container instance of `cluster` that `named` (id, short or long ARN) means; `None` when there is none.
 ///
 /// # Errors
-/// `InvalidParameterException` for an ARN of something else.
+/// `InvalidParameterException` for an ARN of something else or of another cluster, or for what is no id.
 pub fn find_instance<'a>(
     cluster: &'a ClusterState,
     scope: &Scope,
     named: &str,
 ) -> Result<Option<&'a InstanceState>, ServiceError> {
-    let id = match scope.in_cluster("container-instance", named) {
-        InCluster::Bare(id) => id,
-        InCluster::Qualified(of, id) if of == cluster.record.name => id,
-        InCluster::Qualified(..) => return Ok(None),
-        InCluster::Foreign => {
-            let message =
-                format!("Invalid identifier: {named} is not a container instance of this account and region.");
-            return Err(ecs::error::invalid_parameter_exception(message));
-        }
-    };
-    Ok(id.parse::<Id>().ok().and_then(|id| cluster.instances.get(&id)))
+    let id = id_in("container-instance", "containerInstanceId", cluster, scope, named)?;
+    Ok(id.and_then(|id| cluster.instances.get(&id)))
 }
 
 /// As [`find_instance`]; one that is not there, or no longer registered, is an error.

@@ -14,6 +14,7 @@ use longshore_wire::{Principal, RequestContext};
 use super::{Include, check_speaks_for, view};
 use crate::changes::Change;
 use crate::engine::Engine;
+use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::resolve_cluster;
 use crate::service::scope_of;
 use crate::state::{ClusterState, State};
@@ -46,20 +47,25 @@ pub async fn register_container_instance(
 ) -> Result<ecs::RegisterContainerInstanceResponse, ServiceError> {
     let scope = scope_of(context);
     let now = engine.seams().clock.now();
-    let fresh = Id::random(&*engine.seams().random);
+    let random = &*engine.seams().random;
     let tags = tags::on_creation(input.tags.as_deref())?;
     let (cluster, id) = engine
         .write(|state, changes| -> Result<_, ServiceError> {
             let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
             let grant = grant(context, state, cluster)?;
             let named = named_instance(&input, &scope, cluster, grant)?;
-            let id = named.unwrap_or(fresh);
+            let caller = context.principal.arn();
+            let short = wants_short_arns(state.scope(&scope), &scope, &caller, "containerInstanceLongArnFormat");
+            let fresh = || if short { Id::random_short(random) } else { Id::random(random) };
+            let id = named.unwrap_or_else(fresh);
             let record = match cluster.instances.get(&id) {
                 Some(instance) => {
                     check_speaks_for(context, &instance.record)?;
                     come_back(&instance.record, &input, &scope)?
                 }
                 None => {
+                    let added = [("add tags to the container instance", !tags.is_empty())];
+                    check_taggable(id.is_short_format(), &added)?;
                     let mut record = first_time(id, cluster.record.id, &input, &scope, now);
                     record.grant = grant.map(|grant| grant.id.clone());
                     record.tags.clone_from(&tags);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    CreateServiceRequest, CreateServiceResponse, DeploymentControllerType, LaunchType, SchedulingStrategy, error,
+    CreateServiceRequest, CreateServiceResponse, DeploymentControllerType, LaunchType, PropagateTags,
+    SchedulingStrategy, error,
 };
 use longshore_model::service::{self, ServiceRecord, ServiceStatus};
 use longshore_model::tags;
@@ -15,6 +16,7 @@ use super::view::view;
 use super::{check_in_cluster, check_supported};
 use crate::changes::Change;
 use crate::engine::Engine;
+use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::resolve_cluster;
 use crate::operations::task_definitions::resolve_active;
 use crate::service::scope_of;
@@ -68,14 +70,26 @@ pub async fn create_service(
             check_in_cluster(cluster, &settings, definition.map(|it| &**it))?;
             let daemon = settings.scheduling_strategy == Some(SchedulingStrategy::Daemon);
             let desired = if daemon { 0 } else { desired };
+            let maker = context.principal.arn();
+            let short_arn = wants_short_arns(state.scope(&scope), &scope, &maker, "serviceLongArnFormat");
+            let propagates = settings.propagate_tags.as_ref().is_some_and(|it| *it != PropagateTags::None);
+            check_taggable(
+                short_arn,
+                &[
+                    ("add tags to the service", !tags.is_empty()),
+                    ("propagate tags", propagates),
+                    ("work with ECS managed tags", settings.enable_ecs_managed_tags == Some(true)),
+                ],
+            )?;
             let mut record = ServiceRecord {
                 cluster: cluster.record.id,
+                short_arn,
                 name: name.clone(),
                 status: ServiceStatus::Active,
                 desired_count: desired,
                 settings,
                 created_at: now,
-                created_by: context.principal.arn(),
+                created_by: maker,
                 client_token: input.client_token.clone(),
                 deployments: Vec::new(),
                 last_completed: None,

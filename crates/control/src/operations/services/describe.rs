@@ -38,7 +38,7 @@ pub async fn describe_services(
         return Err(error::invalid_parameter_exception("Services cannot be empty."));
     }
     if named.len() > MOST {
-        let message = format!("services can have at most {MOST} items; {} were given.", named.len());
+        let message = format!("service names can have at most {MOST} items.");
         return Err(error::invalid_parameter_exception(message));
     }
     let with_tags = input.include.iter().flatten().any(|field| *field == ServiceField::Tags);
@@ -51,7 +51,8 @@ pub async fn describe_services(
                     Some(record) => services.push(view(&scope, cluster, record, with_tags)),
                     None => {
                         let whole = named.starts_with("arn:");
-                        let arn = if whole { named.clone() } else { scope.service_arn(&cluster.record.name, named) };
+                        // ECS does not say which cluster it looked in.
+                        let arn = if whole { named.clone() } else { scope.ecs_arn(format_args!("service/{named}")) };
                         failures.push(Failure { arn: Some(arn), reason: Some("MISSING".to_owned()), detail: None });
                     }
                 }
@@ -88,7 +89,7 @@ pub async fn list_services(
                         // Services that ECS itself manages are made by other calls.
                         && input.resource_management_type != Some(ResourceManagementType::Ecs)
                 })
-                .map(|(name, _)| (name.clone(), scope.service_arn(&cluster.record.name, name)));
+                .map(|(name, record)| (name.clone(), record.arn(&scope, &cluster.record.name)));
             let (arns, next_token) = page.take(matching);
             Ok(ListServicesResponse { service_arns: Some(arns), next_token })
         })

@@ -26,30 +26,23 @@ use std::sync::Arc;
 use longshore_api::ServiceError;
 use longshore_api::ecs::{Service, error};
 use longshore_model::Scope;
-use longshore_model::arn::InCluster;
 use longshore_model::records::TaskDefinitionRecord;
 use longshore_model::service::ServiceRecord;
 
+use crate::operations::identifiers::name_in;
 use crate::operations::tasks::{placement, run};
 use crate::state::ClusterState;
 
 /// The service of `cluster` that `named` (name, short or long ARN) means, whatever its status.
 ///
 /// # Errors
-/// `InvalidParameterException` for an ARN of something else.
+/// `InvalidParameterException` for an ARN of something else or of another cluster.
 pub fn find_service<'a>(
     cluster: &'a ClusterState,
     scope: &Scope,
     named: &str,
 ) -> Result<Option<&'a Arc<ServiceRecord>>, ServiceError> {
-    match scope.in_cluster("service", named) {
-        InCluster::Bare(name) => Ok(cluster.services.get(name)),
-        InCluster::Qualified(of, name) if of == cluster.record.name => Ok(cluster.services.get(name)),
-        InCluster::Qualified(..) => Ok(None),
-        InCluster::Foreign => Err(error::invalid_parameter_exception(format!(
-            "Invalid identifier: {named} is not a service of this account and region."
-        ))),
-    }
+    Ok(cluster.services.get(name_in("service", cluster, scope, named)?))
 }
 
 fn resolve_service<'a>(

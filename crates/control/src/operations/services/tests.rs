@@ -162,13 +162,22 @@ async fn services_are_listed_by_filter_and_in_pages() {
     assert_eq!(world.ok("ListServices", json!({"launchType": "FARGATE"})).await["serviceArns"], json!([]));
 }
 
+// spec: 24-058, 31-051
 #[tokio::test]
 async fn unknown_services_are_failures() {
     let world = world().await;
     let answer = world.ok("DescribeServices", json!({"services": ["none"]})).await;
     assert_eq!(answer["services"], json!([]));
-    let failure = json!({"arn": world.arn("service/default/none"), "reason": "MISSING"});
+    let failure = json!({"arn": world.arn("service/none"), "reason": "MISSING"});
     assert_eq!(answer["failures"], json!([failure]));
+    let arn = world.arn("service/default/none");
+    let answer = world.ok("DescribeServices", json!({"services": [arn]})).await;
+    assert_eq!(answer["failures"], json!([{"arn": arn, "reason": "MISSING"}]));
+    let (_, message) = world.refused("DescribeServices", json!({"services": vec!["s"; 11]})).await;
+    assert_eq!(message, "service names can have at most 10 items.");
+    let elsewhere = world.arn("service/other/none");
+    let (_, message) = world.refused("DescribeServices", json!({"services": [elsewhere]})).await;
+    assert_eq!(message, "Invalid identifier: Identifier is for cluster other. Your cluster is default");
 }
 
 // spec: 16-042

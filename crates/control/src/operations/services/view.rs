@@ -29,7 +29,7 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
     let revisions = record.deployments.iter().map(|it| revision(scope, cluster, record, it)).collect();
     let service_deployment = record.service_deployment.as_deref();
     Service {
-        service_arn: Some(scope.service_arn(name, &record.name)),
+        service_arn: Some(record.arn(scope, name)),
         service_name: Some(record.name.clone()),
         cluster_arn: Some(scope.cluster_arn(name)),
         status: Some(record.status.as_str().to_owned()),

@@ -26,7 +26,7 @@ pub async fn describe_tasks(
         return Err(ecs::error::invalid_parameter_exception("Tasks cannot be empty."));
     }
     if named.len() > MAX_NAMED {
-        let message = format!("{} tasks are too many: describe at most {MAX_NAMED} in one call.", named.len());
+        let message = format!("taskIds can have at most {MAX_NAMED} items.");
         return Err(ecs::error::invalid_parameter_exception(message));
     }
     let with_tags = input.include.is_some_and(|fields| fields.contains(&ecs::TaskField::Tags));

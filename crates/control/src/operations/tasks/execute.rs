@@ -4,8 +4,8 @@ use longshore_api::{ServiceError, ecs};
 use longshore_model::records::{TaskRecord, TaskStatus};
 use longshore_wire::RequestContext;
 
-use super::find_task;
 use crate::engine::Engine;
+use crate::operations::identifiers::id_in;
 use crate::operations::resolve_cluster;
 use crate::service::scope_of;
 
@@ -34,8 +34,9 @@ pub async fn execute_command(
     engine
         .read(|state| {
             let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
-            let task = find_task(cluster, &scope, &named)?
-                .ok_or_else(|| invalid("The referenced task was not found."))?;
+            let id = id_in("task", "task", cluster, &scope, &named)?;
+            let task = id.and_then(|id| cluster.tasks.get(&id));
+            let task = task.ok_or_else(|| invalid("The referenced task was not found."))?;
             let container = target(task, input.container.as_deref())?;
             Err(ecs::error::target_not_connected_exception(format!(
                 "The execute command failed: this version of Longshore can't open a session with container {container} of task {}.",

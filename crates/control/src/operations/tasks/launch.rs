@@ -29,6 +29,8 @@ pub(crate) struct Launch<'a> {
     pub enable_execute_command: bool,
     pub launch_type: ecs::LaunchType,
     pub tags: Tags,
+    /// Whether the task's ARN has the short format.
+    pub short_arn: bool,
     containers: Vec<ecs::ContainerDefinition>,
     reservation: Reservation,
 }
@@ -63,6 +65,7 @@ impl<'a> Launch<'a> {
             enable_execute_command: false,
             launch_type: ecs::LaunchType::Ec2,
             tags: Tags::new(),
+            short_arn: false,
             containers,
             reservation,
         })
@@ -90,7 +93,7 @@ impl<'a> Launch<'a> {
         let containers = self.containers.iter().map(|definition| container(definition, &mut gpus, random)).collect();
         let zone = instance.node().attributes.get("ecs.availability-zone").cloned().flatten();
         TaskRecord {
-            id: Id::random(random),
+            id: if self.short_arn { Id::random_short(random) } else { Id::random(random) },
             cluster: cluster.record.id,
             family: self.definition.family.clone(),
             revision: self.definition.revision,
@@ -152,7 +155,7 @@ fn container(
 fn check_text(member: &str, text: Option<&str>, most: usize) -> Result<(), ServiceError> {
     let length = text.map_or(0, |text| text.chars().count());
     if length > most {
-        let message = format!("{member} has {length} characters; at most {most} are allowed.");
+        let message = format!("{member} longer than {most}.");
         return Err(ecs::error::invalid_parameter_exception(message));
     }
     Ok(())

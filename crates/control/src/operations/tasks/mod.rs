@@ -25,32 +25,24 @@ pub use stop::{stop_every_task, stop_task};
 
 use std::sync::Arc;
 
-use longshore_api::{ServiceError, ecs};
-use longshore_model::arn::InCluster;
+use longshore_api::ServiceError;
+use longshore_model::Scope;
 use longshore_model::records::TaskRecord;
-use longshore_model::{Id, Scope};
 
+use crate::operations::identifiers::id_in;
 use crate::state::ClusterState;
 
 /// The task of `cluster` that `named` (id, short or long ARN) means; `None` when there is none.
 ///
 /// # Errors
-/// `InvalidParameterException` for an ARN of something else.
+/// `InvalidParameterException` for an ARN of something else or of another cluster, or for what is no id.
 pub fn find_task<'a>(
     cluster: &'a ClusterState,
     scope: &Scope,
     named: &str,
 ) -> Result<Option<&'a Arc<TaskRecord>>, ServiceError> {
-    let id = match scope.in_cluster("task", named) {
-        InCluster::Bare(id) => id,
-        InCluster::Qualified(of, id) if of == cluster.record.name => id,
-        InCluster::Qualified(..) => return Ok(None),
-        InCluster::Foreign => {
-            let message = format!("Invalid identifier: {named} is not a task of this account and region.");
-            return Err(ecs::error::invalid_parameter_exception(message));
-        }
-    };
-    Ok(id.parse::<Id>().ok().and_then(|id| cluster.tasks.get(&id)))
+    let id = id_in("task", "taskId", cluster, scope, named)?;
+    Ok(id.and_then(|id| cluster.tasks.get(&id)))
 }
 
 /// A task as an event tells of it: without its tags.

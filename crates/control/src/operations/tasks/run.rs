@@ -14,6 +14,7 @@ use super::tagging::task_tags;
 use super::{network, view};
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
+use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::idempotency::{Token, Used};
 use crate::operations::resolve_cluster;
 use crate::operations::task_definitions::resolve_active;
@@ -55,7 +56,7 @@ pub async fn run_task(
                 let tasks = tasks.map(|task| shown(&scope, cluster, task)).collect();
                 return Ok(ecs::RunTaskResponse { tasks: Some(tasks), failures: Some(Vec::new()) });
             }
-            let launch = read(&input, state, &scope, cluster)?;
+            let launch = read(&input, state, &scope, cluster, &context.principal.arn())?;
             let constraints = constraints(&launch.definition.definition, input.placement_constraints.as_deref())?;
             let instances = candidates(cluster)?;
             let request = launch.request(constraints, strategies);
@@ -92,6 +93,7 @@ fn read<'a>(
     state: &'a State,
     scope: &Scope,
     cluster: &ClusterState,
+    caller: &str,
 ) -> Result<Launch<'a>, ServiceError> {
     let definition = resolve_active(state.scope(scope), scope, input.task_definition.as_deref().unwrap_or(""))?;
     let launch_type = launch_type(input, cluster, &definition.definition)?;
@@ -104,6 +106,15 @@ fn read<'a>(
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
     launch.launch_type = launch_type;
     launch.enable_execute_command = input.enable_execute_command.unwrap_or(false);
+    launch.short_arn = wants_short_arns(state.scope(scope), scope, caller, "taskLongArnFormat");
+    check_taggable(
+        launch.short_arn,
+        &[
+            ("add tags to the task", input.tags.as_ref().is_some_and(|tags| !tags.is_empty())),
+            ("propagate tags", input.propagate_tags.as_ref().is_some_and(|it| *it != ecs::PropagateTags::None)),
+            ("work with ECS managed tags", input.enable_ecs_managed_tags == Some(true)),
+        ],
+    )?;
     launch.tags = task_tags(
         input.tags.as_deref(),
         input.propagate_tags.as_ref(),

@@ -12,6 +12,7 @@ use super::run::{check_compatible, put};
 use super::tagging::task_tags;
 use super::{network, view};
 use crate::engine::Engine;
+use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::container_instances::find_instance;
 use crate::operations::resolve_cluster;
 use crate::operations::task_definitions::resolve_active;
@@ -41,7 +42,7 @@ pub async fn start_task(
     engine
         .write(|state, changes| {
             let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
-            let launch = read(&input, state, &scope, cluster)?;
+            let launch = read(&input, state, &scope, cluster, &context.principal.arn())?;
             // The caller has chosen: only what the instance must have is asked, not what is preferred.
             let request = launch.request(Vec::new(), Vec::new());
             let mut taken: BTreeMap<Id, usize> = BTreeMap::new();
@@ -66,6 +67,7 @@ fn read<'a>(
     state: &'a State,
     scope: &Scope,
     cluster: &ClusterState,
+    caller: &str,
 ) -> Result<Launch<'a>, ServiceError> {
     let definition = resolve_active(state.scope(scope), scope, input.task_definition.as_deref().unwrap_or(""))?;
     check_compatible(&definition.definition, &ecs::LaunchType::Ec2)?;
@@ -78,6 +80,15 @@ fn read<'a>(
     let overrides = input.overrides.as_ref();
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
     launch.enable_execute_command = input.enable_execute_command.unwrap_or(false);
+    launch.short_arn = wants_short_arns(state.scope(scope), scope, caller, "taskLongArnFormat");
+    check_taggable(
+        launch.short_arn,
+        &[
+            ("add tags to the task", input.tags.as_ref().is_some_and(|tags| !tags.is_empty())),
+            ("propagate tags", input.propagate_tags.as_ref().is_some_and(|it| *it != ecs::PropagateTags::None)),
+            ("work with ECS managed tags", input.enable_ecs_managed_tags == Some(true)),
+        ],
+    )?;
     launch.tags = task_tags(
         input.tags.as_deref(),
         input.propagate_tags.as_ref(),

@@ -343,12 +343,21 @@ async fn a_batch_task_ends_by_itself() {
 async fn tasks_that_are_not_there_are_failures() {
     let world = World::with_default_cluster().await;
     let id = "00000000000000000000000000000000";
-    let answer = world.ok("DescribeTasks", json!({"tasks": [id, "nonsense"]})).await;
-    let expected = json!([
-        {"arn": world.arn(&format!("task/default/{id}")), "reason": "MISSING"},
-        {"arn": world.arn("task/default/nonsense"), "reason": "MISSING"},
-    ]);
+    let answer = world.ok("DescribeTasks", json!({"tasks": [id]})).await;
+    let expected = json!([{"arn": world.arn(&format!("task/default/{id}")), "reason": "MISSING"}]);
     assert_eq!(answer, json!({"tasks": [], "failures": expected}));
+    for (named, message) in [
+        ("nonsense".to_owned(), "taskId length should be one of [32,36]".to_owned()),
+        (
+            world.arn(&format!("task/other/{id}")),
+            "Invalid identifier: Identifier is for cluster other. Your cluster is default".to_owned(),
+        ),
+    ] {
+        let refused = world.refused("DescribeTasks", json!({"tasks": [id, named]})).await;
+        assert_eq!(refused, ("InvalidParameterException", message));
+    }
+    let (_, message) = world.refused("DescribeTasks", json!({"tasks": vec![id; 101]})).await;
+    assert_eq!(message, "taskIds can have at most 100 items.");
     let (_, message) = world.refused("DescribeTasks", json!({"tasks": []})).await;
     assert_eq!(message, "Tasks cannot be empty.");
 }

@@ -1,16 +1,19 @@
 //! Tasks of a service, from its PRIMARY deployment and its settings.
 
 use longshore_api::ecs::{LaunchType, NetworkMode, PropagateTags};
+use longshore_model::Scope;
 use longshore_model::records::{Tags, TaskDefinitionRecord};
 use longshore_model::service::{DeploymentRecord, ServiceRecord};
 use longshore_scheduler::{Placement, Refusal, Request, Strategy, service_default};
 
+use crate::operations::account_settings::wants_short_arns;
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::placement;
 use crate::state::{ClusterState, InstanceState, ScopeState};
 
 /// The launch of tasks of `deployment`, or why there can be none, in the words of a service event.
 pub(super) fn launch<'a>(
+    scope: &Scope,
     records: &'a ScopeState,
     cluster: &ClusterState,
     service: &ServiceRecord,
@@ -37,6 +40,7 @@ pub(super) fn launch<'a>(
     launch.group = service.group();
     launch.launch_type = deployment.settings.launch_type.clone().unwrap_or(LaunchType::Ec2);
     launch.enable_execute_command = service.settings.enable_execute_command.unwrap_or(false);
+    launch.short_arn = wants_short_arns(records, scope, &service.created_by, "taskLongArnFormat");
     launch.tags = tags(cluster, service, definition);
     let given = service.settings.placement_constraints.as_deref();
     let constraints = placement::constraints(&definition.definition, given).map_err(words)?;

@@ -274,7 +274,7 @@ impl<'a> Work<'a> {
         }
         let Some(primary) = self.record.deployments.first().cloned() else { return };
         let (records, cluster) = (self.records, self.cluster);
-        match launch(records, cluster, &self.record, &primary) {
+        match launch(self.scope, records, cluster, &self.record, &primary) {
             Err(why) => self.refuse(&why),
             Ok((launch, request)) => {
                 let instances = active(cluster);
@@ -323,7 +323,7 @@ impl<'a> Work<'a> {
     fn daemon(&mut self) {
         let Some(primary) = self.record.deployments.first().cloned() else { return };
         let (records, cluster) = (self.records, self.cluster);
-        let (launch, request) = match launch(records, cluster, &self.record, &primary) {
+        let (launch, request) = match launch(self.scope, records, cluster, &self.record, &primary) {
             Ok(found) => found,
             Err(why) => return self.refuse(&why),
         };
