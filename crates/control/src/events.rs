@@ -20,15 +20,14 @@ pub(crate) fn record(state: &State, changes: &[Change], now: Timestamp, random: 
 
 fn event(state: &State, changes: &[Change], change: &Change, random: &dyn Random) -> Option<OutboxEvent> {
     let Change::PutTask(scope, task) = change else { return None };
-    let cluster = state.scope(scope).clusters.get(&task.cluster);
+    let records = state.scope(scope);
+    let cluster = records.clusters.get(&task.cluster);
     let same = |old: &TaskRecord| (old.last_status, old.desired_status) == (task.last_status, task.desired_status);
     if cluster.and_then(|cluster| cluster.tasks.get(&task.id)).is_some_and(|old| same(old)) {
         return None;
     }
     let name = cluster.map(|cluster| cluster.record.name.as_str()).or_else(|| name_in(changes, task.cluster))?;
-    let instance = cluster.zip(task.container_instance).and_then(|(cluster, id)| cluster.instances.get(&id));
-    let connected = instance.is_some_and(|instance| instance.agent_connected());
-    let detail = to_json(&task_detail(scope, name, task, connected));
+    let detail = to_json(&task_detail(scope, name, task, records.agent_connected(task)));
     Some(OutboxEvent {
         id: random.uuid(),
         scope: scope.clone(),

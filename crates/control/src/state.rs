@@ -2,6 +2,7 @@
 //!
 //! Changed only by [`State::apply`]; so the indexes can't disagree with the records.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ mod instance;
 mod service_history;
 
 pub use family::FamilyState;
-pub use instance::InstanceState;
+pub use instance::{InstanceState, LENT_GROUP};
 pub use service_history::ServiceHistory;
 
 /// Everything the control plane knows.
@@ -52,6 +53,10 @@ pub struct ScopeState {
     pub clusters: BTreeMap<Id, ClusterState>,
     /// The newest incarnation of each name.
     names: BTreeMap<String, Id>,
+    /// The cluster of each container instance.
+    homes: BTreeMap<Id, Id>,
+    /// Container instances that are lent to Fargate.
+    lenders: BTreeSet<Id>,
     /// Task definition families by name.
     pub families: BTreeMap<String, FamilyState>,
     /// Choices of account settings by name and principal.
@@ -210,7 +215,12 @@ impl ClusterState {
                     | ContainerInstanceStatus::Registering
             )
         };
-        self.instances.values().filter(registered).count()
+        self.visible_instances().filter(registered).count()
+    }
+
+    /// The container instances that belong to it as users see it: without those for Fargate only.
+    pub fn visible_instances(&self) -> impl Iterator<Item = &InstanceState> {
+        self.instances.values().filter(|instance| !instance.is_hidden())
     }
 }
 
@@ -225,6 +235,55 @@ impl ScopeState {
     #[must_use]
     pub fn active_cluster(&self, name: &str) -> Option<&ClusterState> {
         self.cluster_named(name).filter(|cluster| cluster.record.status == ClusterStatus::Active)
+    }
+
+    /// The container instance called `id`, with its cluster.
+    #[must_use]
+    pub fn instance(&self, id: Id) -> Option<(&ClusterState, &InstanceState)> {
+        let cluster = self.clusters.get(self.homes.get(&id)?)?;
+        Some((cluster, cluster.instances.get(&id)?))
+    }
+
+    /// The cluster that has a task called `id`.
+    #[must_use]
+    pub fn cluster_of_task(&self, id: Id) -> Option<&ClusterState> {
+        self.clusters.values().find(|cluster| cluster.tasks.contains_key(&id))
+    }
+
+    /// Where `task` is placed, which on Fargate may be another cluster's container instance.
+    #[must_use]
+    pub fn host(&self, task: &TaskRecord) -> Option<&InstanceState> {
+        self.instance(task.container_instance?).map(|(_, instance)| instance)
+    }
+
+    /// Whether the agent of the machine of `task` is connected.
+    #[must_use]
+    pub fn agent_connected(&self, task: &TaskRecord) -> bool {
+        self.host(task).is_some_and(InstanceState::agent_connected)
+    }
+
+    /// The machines that are lent to Fargate.
+    pub fn lenders(&self) -> impl Iterator<Item = &InstanceState> {
+        self.lenders.iter().filter_map(|id| self.instance(*id)).map(|(_, instance)| instance)
+    }
+
+    /// The tasks on a container instance with the clusters that they are of, STOPPED ones included.
+    pub fn tasks_on<'a>(
+        &'a self,
+        cluster: &'a ClusterState,
+        instance: &'a InstanceState,
+    ) -> impl Iterator<Item = (&'a ClusterState, &'a Arc<TaskRecord>)> {
+        let own = instance.tasks.iter().filter_map(move |id| Some((cluster, cluster.tasks.get(id)?)));
+        let lent = instance.lent.iter().filter_map(|(id, of)| {
+            let cluster = self.clusters.get(of)?;
+            Some((cluster, cluster.tasks.get(id)?))
+        });
+        own.chain(lent)
+    }
+
+    fn host_mut(&mut self, task: &TaskRecord) -> Option<&mut InstanceState> {
+        let id = task.container_instance?;
+        self.clusters.get_mut(self.homes.get(&id)?)?.instances.get_mut(&id)
     }
 
     /// Newest incarnations of all names, by name.
@@ -242,6 +301,8 @@ impl ScopeState {
 static EMPTY_SCOPE: ScopeState = ScopeState {
     clusters: BTreeMap::new(),
     names: BTreeMap::new(),
+    homes: BTreeMap::new(),
+    lenders: BTreeSet::new(),
     families: BTreeMap::new(),
     account_settings: BTreeMap::new(),
     capacity_providers: BTreeMap::new(),
@@ -296,15 +357,28 @@ impl State {
             }
             Change::PutContainerInstance(scope, record) => {
                 let instances = &mut self.cluster_mut(scope, record.cluster).instances;
-                match instances.get_mut(&record.id) {
-                    Some(instance) => instance.set_record(record.clone()),
-                    None => {
-                        instances.insert(record.id, InstanceState::new(record.clone()));
+                let instance = match instances.entry(record.id) {
+                    Entry::Occupied(known) => {
+                        let instance = known.into_mut();
+                        instance.set_record(record.clone());
+                        instance
                     }
+                    Entry::Vacant(new) => new.insert(InstanceState::new(record.clone())),
+                };
+                let lent = instance.is_lent();
+                let scope = self.scope_mut(scope);
+                scope.homes.insert(record.id, record.cluster);
+                if lent {
+                    scope.lenders.insert(record.id);
+                } else {
+                    scope.lenders.remove(&record.id);
                 }
             }
             Change::DeleteContainerInstance(scope, cluster, id) => {
                 self.cluster_mut(scope, *cluster).instances.remove(id);
+                let scope = self.scope_mut(scope);
+                scope.homes.remove(id);
+                scope.lenders.remove(id);
             }
             Change::AgentConnected(scope, cluster, id, connected) => {
                 if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
@@ -404,12 +478,15 @@ impl State {
         let old = cluster.tasks.insert(record.id, record.clone());
         if let Some(old) = &old {
             cluster.index.remove(old);
-            if let Some(instance) = old.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
-                instance.remove_task(old);
-            }
         }
         cluster.index.insert(record);
-        if let Some(instance) = record.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
+        let records = self.scope_mut(scope);
+        if let Some(old) = &old
+            && let Some(instance) = records.host_mut(old)
+        {
+            instance.remove_task(old);
+        }
+        if let Some(instance) = records.host_mut(record) {
             instance.add_task(record);
         }
         let was_live = old.is_some_and(|old| old.last_status != TaskStatus::Stopped);
@@ -420,7 +497,7 @@ impl State {
         let cluster = self.cluster_mut(scope, cluster);
         let Some(old) = cluster.tasks.remove(&id) else { return };
         cluster.index.remove(&old);
-        if let Some(instance) = old.container_instance.and_then(|id| cluster.instances.get_mut(&id)) {
+        if let Some(instance) = self.scope_mut(scope).host_mut(&old) {
             instance.remove_task(&old);
         }
         self.count_use(scope, &old, old.last_status != TaskStatus::Stopped, false);

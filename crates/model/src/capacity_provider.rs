@@ -14,6 +14,8 @@ use crate::{Arn, Scope, names, tags};
 
 /// Capacity providers that every account has without making them (guide chapter 3).
 pub const BUILT_IN: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
+/// Built-in attribute with which an agent says to which capacity provider its machine belongs.
+pub const CAPACITY_PROVIDER: &str = "ecs.longshore.capacity-provider";
 /// Beginnings of names, in any case, that are not for users.
 const RESERVED_PREFIXES: [&str; 3] = ["aws", "ecs", "fargate"];
 

@@ -6,6 +6,7 @@ pub mod account_setting;
 pub mod arn;
 pub mod capacity_provider;
 pub mod container_instance;
+pub mod fargate;
 pub mod id;
 pub mod names;
 pub mod record;
@@ -14,6 +15,7 @@ pub mod service;
 pub mod tags;
 pub mod task;
 pub mod task_definition;
+pub mod vpc;
 
 pub use arn::{Arn, Scope};
 pub use id::Id;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Id;
 use crate::record::Record;
+use crate::vpc::Interface;
 
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -308,7 +309,7 @@ pub struct TaskRecord {
     pub family: String,
     /// Task definition revision.
     pub revision: u32,
-    /// The container instance it was placed on.
+    /// The container instance it was placed on. On Fargate it may be another cluster's, and is never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_instance: Option<Id>,
     /// Where it is.
@@ -330,6 +331,18 @@ pub struct TaskRecord {
     /// Availability zone of its container instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability_zone: Option<String>,
+    /// Platform version, on Fargate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_version: Option<String>,
+    /// Platform family, on Fargate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_family: Option<String>,
+    /// Its network interface, with network mode awsvpc.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Box<Interface>>,
+    /// GiB of storage that it has for itself, when that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage_gib: Option<i32>,
     /// The containers, in the task definition's order.
     pub containers: Vec<ContainerRecord>,
     /// What the caller overrode.

@@ -6,12 +6,14 @@
 //! Invariants: pure (no I/O, no clock, no randomness of its own); a plan never takes more than an
 //! instance has left; the same snapshot, request and seed give the same plan.
 
+mod capacity;
 mod node;
 mod placement;
 pub mod query;
 mod scale_in;
 mod strategy;
 
+pub use capacity::{Share, split};
 pub use node::Node;
 pub use placement::{Assignment, Attribute, Constraint, Placement, Refusal, Refused, Request, place, refusals};
 pub use query::{Query, QueryError};

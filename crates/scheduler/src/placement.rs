@@ -7,7 +7,7 @@ use longshore_model::records::Reservation;
 use longshore_seams::Random;
 
 use crate::strategy::{PeerCounts, Strategy, best};
-use crate::{Node, Query};
+use crate::{Node, Query, ZONE};
 
 /// What a task needs, and how it is to be placed.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,11 @@ pub struct Request {
     pub strategies: Vec<Strategy>,
     /// The task group, whose tasks are the peers of `spread` and `distinctInstance`.
     pub group: String,
+    /// Availability zones that the task's subnets are in; none asks for no zone.
+    pub zones: Vec<String>,
+    /// Whether it asks for a machine that is lent to Fargate: DRAINING, which is about the tasks of
+    /// the instance's own cluster, does not count then.
+    pub lent: bool,
 }
 
 /// An attribute that an instance must have.
@@ -49,6 +54,8 @@ pub enum Refusal {
     Inactive,
     /// Its agent is not connected.
     Agent,
+    /// It is in another zone than the task's subnets.
+    Location,
     /// It lacks this attribute.
     Attribute(String),
     /// It lacks a resource.
@@ -66,6 +73,7 @@ impl Refusal {
         match self {
             Self::Inactive => "INACTIVE",
             Self::Agent => "AGENT",
+            Self::Location => "LOCATION",
             Self::Attribute(_) => "ATTRIBUTE",
             Self::Resource(shortage) => shortage.reason(),
             Self::DistinctInstance => "DistinctInstance placement constraint unsatisfied.",
@@ -105,11 +113,14 @@ pub struct Placement {
 #[must_use]
 pub fn refusals(node: &Node, request: &Request) -> Vec<Refusal> {
     let mut refusals = Vec::new();
-    if !node.active {
+    if !node.active && !request.lent {
         refusals.push(Refusal::Inactive);
     }
     if !node.agent_connected {
         refusals.push(Refusal::Agent);
+    }
+    if !is_in_zone(node, request) {
+        refusals.push(Refusal::Location);
     }
     for wanted in &request.attributes {
         if !has_attribute(node, wanted) {
@@ -130,14 +141,20 @@ pub fn refusals(node: &Node, request: &Request) -> Vec<Refusal> {
 }
 
 fn accepts(node: &Node, request: &Request) -> bool {
-    node.active
+    (node.active || request.lent)
         && node.agent_connected
+        && is_in_zone(node, request)
         && node.remaining.fits(&request.demand)
         && request.attributes.iter().all(|wanted| has_attribute(node, wanted))
         && request.constraints.iter().all(|constraint| match constraint {
             Constraint::DistinctInstance => node.tasks_in(&request.group) == 0,
             Constraint::MemberOf(query) => query.matches(node),
         })
+}
+
+fn is_in_zone(node: &Node, request: &Request) -> bool {
+    let zone = || node.attributes.get(ZONE).and_then(Option::as_ref);
+    request.zones.is_empty() || zone().is_some_and(|zone| request.zones.contains(zone))
 }
 
 fn has_attribute(node: &Node, wanted: &Attribute) -> bool {

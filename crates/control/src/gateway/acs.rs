@@ -27,7 +27,7 @@ use super::address::Address;
 use super::payload;
 use super::registry::{End, Mail, Mailbox};
 use crate::changes::Change;
-use crate::state::{ClusterState, InstanceState, State};
+use crate::state::{ClusterState, InstanceState, ScopeState, State};
 
 /// Acknowledgements and stop candidates are small.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -36,6 +36,8 @@ const PAYLOAD_TASKS: usize = 20;
 /// So many numbers are set aside in the record at once: a payload costs no write of its own, and
 /// what a crash leaves unused is skipped.
 const SEQUENCE_BLOCK: i64 = 1_000;
+/// Network mode of tasks with an interface of their own.
+const AWSVPC: &str = "awsvpc";
 /// Most acknowledged stops of one transaction.
 const ACKNOWLEDGED_AT_ONCE: usize = 90;
 
@@ -125,8 +127,8 @@ struct Session<'a, S> {
     protocol_version: u32,
     /// What this connection has told the agent of each task.
     told: BTreeMap<Id, Delivery>,
-    /// Payloads not acknowledged yet: the tasks that each stops.
-    in_flight: BTreeMap<String, Vec<Id>>,
+    /// Payloads not acknowledged yet: the tasks whose acknowledgement shows.
+    in_flight: BTreeMap<String, Vec<(Id, Delivery)>>,
     /// Message id of the latest manifest.
     manifest: Option<String>,
     next_number: i64,
@@ -135,6 +137,8 @@ struct Session<'a, S> {
 
 /// A task to tell, with what its payload is made of.
 struct Work {
+    /// Name of its cluster.
+    cluster: String,
     task: Arc<TaskRecord>,
     definition: Option<Arc<TaskDefinitionRecord>>,
 }
@@ -143,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     async fn run(&mut self, query: &AcsQuery, mailbox: &Mailbox) -> Result<std::convert::Infallible, Ended> {
         let tasks = self.connect(query).await?;
         self.send_manifest(&tasks).await?;
-        self.tell(tasks.into_iter().map(|task| (task.id, true)).collect()).await?;
+        self.tell(tasks.into_iter().map(|(_, task)| (task.id, true)).collect()).await?;
         let clock = self.inner.engine.seams().clock.clone();
         let mut beat = clock.sleep(HEARTBEAT_INTERVAL);
         let mut unanswered = false;
@@ -183,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
 
     /// Marks the instance connected, notes the agent's versions, and sets numbers aside. Answers
     /// the tasks that are to be on the instance, or to leave it.
-    async fn connect(&mut self, query: &AcsQuery) -> Result<Vec<Arc<TaskRecord>>, Ended> {
+    async fn connect(&mut self, query: &AcsQuery) -> Result<Vec<Named>, Ended> {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let versions = ecs::VersionInfo {
             agent_version: given(&query.agent_version),
@@ -205,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 record.last_sequence += SEQUENCE_BLOCK;
                 changes.push(Change::PutContainerInstance(address.scope.clone(), Arc::new(record)));
                 changes.push(connected(address, true));
-                Ok::<_, ServiceError>((live_tasks(cluster, instance), first))
+                Ok::<_, ServiceError>((live_tasks(state.scope(&address.scope), cluster, instance), first))
             })
             .await?;
         self.next_number = first;
@@ -259,13 +263,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     }
 
     /// Tells the agent every task that it may keep.
-    async fn send_manifest(&mut self, tasks: &[Arc<TaskRecord>]) -> Result<(), Ended> {
+    async fn send_manifest(&mut self, tasks: &[Named]) -> Result<(), Ended> {
         let message_id = self.inner.engine.seams().random.uuid();
         let timeline = self.number().await?;
-        let identifiers = tasks.iter().map(|task| TaskIdentifier {
+        let scope = &self.address.scope;
+        let identifiers = tasks.iter().map(|(cluster, task)| TaskIdentifier {
             desired_status: task.desired_status.as_str().to_owned(),
-            task_arn: self.address.scope.task_arn(&self.address.cluster_name, task.id),
-            task_cluster_arn: self.address.cluster_arn(),
+            task_arn: scope.task_arn(cluster, task.id),
+            task_cluster_arn: scope.cluster_arn(cluster),
         });
         let manifest = TaskManifestMessage {
             message_id: message_id.clone(),
@@ -301,12 +306,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 _ => {}
             }
         }
-        let cluster = &address.cluster_name;
         let mut messages: Vec<(Id, Delivery, Task)> = Vec::new();
         for work in stops {
-            messages.push((work.task.id, Delivery::Stop, payload::stop(&address.scope, cluster, &work.task)));
+            messages.push((work.task.id, Delivery::Stop, payload::stop(&address.scope, &work.cluster, &work.task)));
         }
-        for Work { task, definition } in starts {
+        for Work { cluster, task, definition } in starts {
             let Some(definition) = definition else {
                 tracing::error!(task = %task.id, family = task.family, "the task definition of a task is gone");
                 continue;
@@ -324,17 +328,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     async fn send_payload(&mut self, messages: Vec<(Id, Delivery, Task)>) -> Result<(), Ended> {
         let message_id = self.inner.engine.seams().random.uuid();
         let number = self.number().await?;
-        let mut stops = Vec::new();
+        let mut shown = Vec::new();
         let mut tasks = Vec::new();
         for (id, delivery, task) in messages {
             self.told.insert(id, delivery);
-            if delivery == Delivery::Stop {
-                stops.push(id);
+            if delivery == Delivery::Stop || task.network_mode == AWSVPC {
+                shown.push((id, delivery));
             }
             tasks.push(task.into());
         }
-        if !stops.is_empty() {
-            self.in_flight.insert(message_id.clone(), stops);
+        if !shown.is_empty() {
+            self.in_flight.insert(message_id.clone(), shown);
         }
         let payload = PayloadMessage {
             message_id,
@@ -360,18 +364,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         Ok(())
     }
 
-    /// A stop that was acknowledged shows: the task is STOPPING. A start that was needs no note,
-    /// because what is still pending is told again on the next connection anyway.
+    /// A stop that was acknowledged shows: the task is STOPPING. A start shows when the task has a
+    /// network interface of its own, which is being attached from then on. Other starts need no note:
+    /// what is still pending is told again on the next connection anyway.
     async fn take_ack(&mut self, ack: &AckRequest) -> Result<(), Ended> {
-        let Some(stops) = self.in_flight.remove(&ack.message_id) else { return Ok(()) };
+        let Some(taken) = self.in_flight.remove(&ack.message_id) else { return Ok(()) };
         let address = self.address;
-        for stops in stops.chunks(ACKNOWLEDGED_AT_ONCE) {
+        for taken in taken.chunks(ACKNOWLEDGED_AT_ONCE) {
             self.inner
                 .engine
                 .write(|state, changes| {
-                    let Some((cluster, _)) = address.look_up(state) else { return Ok(()) };
-                    let known = stops.iter().filter_map(|id| cluster.tasks.get(id));
-                    for changed in known.filter_map(|task| task::delivered(task, Delivery::Stop)) {
+                    let known = taken.iter().filter_map(|(id, how)| Some((address.task_here(state, *id)?.1, *how)));
+                    for changed in known.filter_map(|(task, how)| task::delivered(task, how)) {
                         changes.push(Change::PutTask(address.scope.clone(), Arc::new(changed)));
                     }
                     Ok::<_, ServiceError>(())
@@ -392,13 +396,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             .inner
             .engine
             .read(|state| {
-                let Some((cluster, _)) = address.look_up(state) else { return Vec::new() };
                 let wanted = |candidate: &TaskIdentifier| {
-                    let known = address.task_id(&candidate.task_arn).and_then(|id| cluster.tasks.get(&id));
-                    known.is_some_and(|task| {
-                        task.desired_status == DesiredStatus::Running
-                            && task.container_instance == Some(address.instance)
-                    })
+                    let known = address.task(state, &candidate.task_arn);
+                    known.is_some_and(|task| task.desired_status == DesiredStatus::Running)
                 };
                 asked.stop_candidates.into_iter().filter(|candidate| !wanted(candidate)).collect()
             })
@@ -418,26 +418,30 @@ fn gone() -> ServiceError {
     ServiceError::client(INACTIVE_INSTANCE, "The container instance is gone.")
 }
 
+/// A task and the name of its cluster.
+type Named = (String, Arc<TaskRecord>);
+
 /// The tasks of an instance that have not stopped.
-fn live_tasks(cluster: &ClusterState, instance: &InstanceState) -> Vec<Arc<TaskRecord>> {
-    let tasks = instance.tasks.iter().filter_map(|id| cluster.tasks.get(id));
-    tasks.filter(|task| task.last_status != TaskStatus::Stopped).cloned().collect()
+fn live_tasks(records: &ScopeState, cluster: &ClusterState, instance: &InstanceState) -> Vec<Named> {
+    let live = records.tasks_on(cluster, instance).filter(|(_, task)| task.last_status != TaskStatus::Stopped);
+    live.map(|(of, task)| (of.record.name.clone(), task.clone())).collect()
 }
 
 type Looked = (Arc<ContainerInstanceRecord>, BTreeMap<Id, Work>);
 
 /// Those of `tasks` that are on the instance and have not stopped.
 fn look_at(state: &State, address: &Address, tasks: impl Iterator<Item = Id>) -> Option<Looked> {
-    let (cluster, instance) = address.look_up(state)?;
+    let (_, instance) = address.look_up(state)?;
     let families = &state.scope(&address.scope).families;
     let mut found = BTreeMap::new();
     for id in tasks {
-        let Some(task) = cluster.tasks.get(&id) else { continue };
-        if task.container_instance != Some(address.instance) || task.last_status == TaskStatus::Stopped {
+        let Some((cluster, task)) = address.task_here(state, id) else { continue };
+        if task.last_status == TaskStatus::Stopped {
             continue;
         }
         let definition = families.get(&task.family).and_then(|family| family.revisions.get(&task.revision));
-        found.insert(id, Work { task: task.clone(), definition: definition.cloned() });
+        let cluster = cluster.record.name.clone();
+        found.insert(id, Work { cluster, task: task.clone(), definition: definition.cloned() });
     }
     Some((instance.record.clone(), found))
 }

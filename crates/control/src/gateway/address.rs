@@ -1,8 +1,10 @@
 //! The container instance that a connection speaks for.
 
+use std::sync::Arc;
+
 use longshore_api::ServiceError;
 use longshore_model::arn::InCluster;
-use longshore_model::records::ContainerInstanceStatus;
+use longshore_model::records::{ContainerInstanceStatus, TaskRecord};
 use longshore_model::{Id, Scope};
 use longshore_protocol::INACTIVE_INSTANCE;
 use longshore_wire::RequestContext;
@@ -59,6 +61,17 @@ impl Address {
         Some((cluster, cluster.instances.get(&self.instance)?))
     }
 
+    /// The task called `id` when it is on this container instance, with its cluster.
+    pub fn task_here<'a>(&self, state: &'a State, id: Id) -> Option<(&'a ClusterState, &'a Arc<TaskRecord>)> {
+        let (own, instance) = self.look_up(state)?;
+        let cluster = match instance.lent.get(&id) {
+            Some(of) => state.scope(&self.scope).clusters.get(of)?,
+            None => own,
+        };
+        let task = cluster.tasks.get(&id)?;
+        (task.container_instance == Some(self.instance)).then_some((cluster, task))
+    }
+
     pub fn cluster_arn(&self) -> String {
         self.scope.cluster_arn(&self.cluster_name)
     }
@@ -67,13 +80,17 @@ impl Address {
         self.scope.container_instance_arn(&self.cluster_name, self.instance)
     }
 
-    /// The task of this cluster that `arn` names.
-    pub fn task_id(&self, arn: &str) -> Option<Id> {
-        match self.scope.in_cluster("task", arn) {
-            InCluster::Qualified(of, id) if of == self.cluster_name => id.parse().ok(),
-            InCluster::Bare(id) => id.parse().ok(),
-            _ => None,
-        }
+    /// The task of this container instance that `arn` names. One of Fargate may be another cluster's.
+    pub fn task<'a>(&self, state: &'a State, arn: &str) -> Option<&'a Arc<TaskRecord>> {
+        let records = state.scope(&self.scope);
+        let (cluster, id) = match self.scope.in_cluster("task", arn) {
+            InCluster::Qualified(of, id) if of == self.cluster_name => (records.clusters.get(&self.cluster)?, id),
+            InCluster::Qualified(of, id) => (records.cluster_named(of)?, id),
+            InCluster::Bare(id) => return self.task_here(state, id.parse().ok()?).map(|(_, task)| task),
+            InCluster::Foreign => return None,
+        };
+        let task = cluster.tasks.get(&id.parse().ok()?)?;
+        (task.container_instance == Some(self.instance)).then_some(task)
     }
 }
 

@@ -106,12 +106,9 @@ async fn take(inner: &Arc<Inner>, address: &Address, text: &str) -> Option<FromS
 /// The last values of each task of this instance.
 fn take_metrics(inner: &Inner, address: &Address, metrics: PublishMetricsRequest) {
     let live: Vec<(Id, _)> = inner.engine.peek(|state| {
-        let Some((cluster, _)) = address.look_up(state) else { return Vec::new() };
         let known = metrics.task_metrics.into_iter().filter_map(|metric| {
-            let id = address.task_id(&metric.task_arn)?;
-            let task = cluster.tasks.get(&id)?;
-            let here = task.container_instance == Some(address.instance) && task.last_status != TaskStatus::Stopped;
-            here.then_some((id, metric))
+            let task = address.task(state, &metric.task_arn)?;
+            (task.last_status != TaskStatus::Stopped).then_some((task.id, metric))
         });
         known.collect()
     });
@@ -126,12 +123,8 @@ async fn take_health(inner: &Inner, address: &Address, health: &PublishHealthReq
     inner
         .engine
         .write(|state, changes| {
-            let Some((cluster, _)) = address.look_up(state) else { return Ok(()) };
             for reported in health.tasks.iter().take(MAX_TASKS) {
-                let known = address.task_id(&reported.task_arn).and_then(|id| cluster.tasks.get(&id));
-                let Some(known) = known.filter(|task| task.container_instance == Some(address.instance)) else {
-                    continue;
-                };
+                let Some(known) = address.task(state, &reported.task_arn) else { continue };
                 if let Some(changed) = task::health(known, &by_container(reported)) {
                     changes.push(Change::PutTask(address.scope.clone(), Arc::new(changed)));
                 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use longshore_api::{ServiceError, ecs};
+use longshore_model::Id;
+use longshore_model::arn::InCluster;
 use longshore_model::records::TaskStatus;
 use longshore_model::task::{ContainerReport, TaskReport, report};
 use longshore_wire::{Principal, RequestContext};
@@ -87,9 +89,18 @@ async fn take(
     engine
         .write(|state, changes| {
             let task = task.unwrap_or("");
-            let Ok(cluster) = resolve_cluster(state.scope(&scope), &scope, cluster) else { return Ok(()) };
+            let records = state.scope(&scope);
+            // A task of Fargate may be of another cluster than the agent's: its ARN says of which.
+            let cluster = match scope.in_cluster("task", task) {
+                InCluster::Qualified(of, _) => records.cluster_named(of),
+                InCluster::Bare(id) if id.parse().is_ok_and(Id::is_short_format) => {
+                    id.parse().ok().and_then(|id| records.cluster_of_task(id))
+                }
+                _ => resolve_cluster(records, &scope, cluster).ok(),
+            };
+            let Some(cluster) = cluster else { return Ok(()) };
             let Ok(Some(task)) = find_task(cluster, &scope, task) else { return Ok(()) };
-            match task.container_instance.and_then(|id| cluster.instances.get(&id)) {
+            match records.host(task) {
                 Some(instance) => check_speaks_for(context, &instance.record)?,
                 None if matches!(context.principal, Principal::Root { .. }) => {}
                 None => return Ok(()),

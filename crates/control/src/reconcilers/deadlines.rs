@@ -65,8 +65,8 @@ impl Reconciler for TaskDeadlines {
         Box::pin(async move {
             let now = self.engine.seams().clock.now();
             let abandoned = self.engine.peek(abandoned);
-            if let Some((scope, cluster, instance)) = abandoned {
-                give_up_more(&self.engine, &scope, cluster, instance).await.map_err(|error| error.to_string())?;
+            if let Some((scope, instance)) = abandoned {
+                give_up_more(&self.engine, &scope, instance).await.map_err(|error| error.to_string())?;
                 return Ok(Round::More);
             }
             let stopped = self.stop_overdue(now).await.map_err(|error| error.to_string())?;
@@ -107,25 +107,26 @@ impl TaskDeadlines {
     }
 }
 
-/// A deregistered instance whose tasks were not all given up: scope, cluster, instance.
-fn abandoned(state: &State) -> Option<(Scope, Id, Id)> {
+/// A deregistered instance whose tasks were not all given up: scope, instance.
+fn abandoned(state: &State) -> Option<(Scope, Id)> {
     state.scopes().find_map(|(scope, state)| {
         state.clusters.values().find_map(|cluster| {
             let gone = cluster.instances.values().find(|instance| {
                 instance.record.status == ContainerInstanceStatus::Inactive && !instance.node().groups.is_empty()
             })?;
-            Some((scope.clone(), cluster.record.id, gone.record.id))
+            Some((scope.clone(), gone.record.id))
         })
     })
 }
 
 /// Tasks on connected instances that were to stop long ago: instance, task.
 fn unconfirmed(state: &State, now: Timestamp, limit: Duration) -> Vec<(Id, Id)> {
-    let clusters = state.scopes().flat_map(|(_, state)| state.clusters.values());
-    let late = clusters.flat_map(|cluster| {
+    let clusters =
+        state.scopes().flat_map(|(_, records)| records.clusters.values().map(move |cluster| (records, cluster)));
+    let late = clusters.flat_map(|(records, cluster)| {
         cluster.index.stopping.iter().filter_map(move |id| {
             let task = cluster.tasks.get(id).filter(|task| task.desired_status == DesiredStatus::Stopped)?;
-            let instance = cluster.instances.get(&task.container_instance?)?;
+            let instance = records.host(task)?;
             let asked = task.times.stopping?;
             (instance.agent_connected() && now.since(asked) > limit).then_some((instance.record.id, task.id))
         })

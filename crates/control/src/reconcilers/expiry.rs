@@ -94,6 +94,7 @@ fn expired_instances(state: &State, now: Timestamp, changes: &mut Changes) {
                 let record = &instance.record;
                 record.status == ContainerInstanceStatus::Inactive
                     && instance.tasks.is_empty()
+                    && instance.lent.is_empty()
                     && now.since(record.deregistered_at.unwrap_or(record.registered_at)) > INACTIVE_INSTANCE_LIFE
             });
             for instance in expired {

@@ -1,11 +1,13 @@
 //! A container instance in the working set, with what placement needs of it kept up to date.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longshore_api::ecs::InstanceHealthCheckResult;
+use longshore_api::ecs::{InstanceHealthCheckResult, LaunchType};
 use longshore_model::Id;
-use longshore_model::container_instance::{Books, books};
+use longshore_model::capacity_provider::CAPACITY_PROVIDER;
+use longshore_model::container_instance::{Books, attributes, books};
+use longshore_model::fargate::{LENDING, LENDS_ALSO, LENDS_ONLY};
 use longshore_model::records::{ContainerInstanceRecord, ContainerInstanceStatus, TaskRecord, TaskStatus};
 use longshore_scheduler::Node;
 
@@ -14,21 +16,48 @@ use longshore_scheduler::Node;
 pub struct InstanceState {
     /// Its record.
     pub record: Arc<ContainerInstanceRecord>,
-    /// Its tasks, STOPPED ones included.
+    /// Its tasks, STOPPED ones included; not those of Fargate.
     pub tasks: BTreeSet<Id>,
+    /// Tasks of Fargate that it is lent to, with their clusters, STOPPED ones included.
+    pub lent: BTreeMap<Id, Id>,
     /// Its checks as the agent last told them. Not stored.
     pub checks: Arc<Vec<InstanceHealthCheckResult>>,
     node: Node,
     registered: Books,
     pending: usize,
+    lending: Lending,
+    capacity_provider: Option<String>,
 }
+
+/// Whether a container instance runs tasks of Fargate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lending {
+    No,
+    /// Besides those of its cluster.
+    Also,
+    /// Nothing else: it is never shown.
+    Only,
+}
+
+/// The group under which all tasks of Fargate are counted on the machines lent to them. No request
+/// can name it.
+pub const LENT_GROUP: &str = "\0fargate";
 
 impl InstanceState {
     pub(super) fn new(record: Arc<ContainerInstanceRecord>) -> Self {
         let registered = books(&record.registered_resources);
         let node = Node { remaining: registered.clone(), ..Node::default() };
-        let (tasks, checks) = (BTreeSet::new(), Arc::default());
-        let mut instance = Self { record, tasks, checks, node, registered, pending: 0 };
+        let mut instance = Self {
+            record,
+            tasks: BTreeSet::new(),
+            lent: BTreeMap::new(),
+            checks: Arc::default(),
+            node,
+            registered,
+            pending: 0,
+            lending: Lending::No,
+            capacity_provider: None,
+        };
         instance.describe();
         instance
     }
@@ -45,7 +74,25 @@ impl InstanceState {
         self.node.agent_connected
     }
 
-    /// Numbers of RUNNING and of pending tasks on it.
+    /// Whether it exists for Fargate only: it belongs to no cluster that anybody sees.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.lending == Lending::Only
+    }
+
+    /// Whether it runs tasks of Fargate.
+    #[must_use]
+    pub fn is_lent(&self) -> bool {
+        self.lending != Lending::No && self.record.status != ContainerInstanceStatus::Inactive
+    }
+
+    /// The capacity provider that it belongs to.
+    #[must_use]
+    pub fn capacity_provider(&self) -> Option<&str> {
+        self.capacity_provider.as_deref()
+    }
+
+    /// Numbers of RUNNING and of pending tasks on it; not those of Fargate.
     #[must_use]
     pub fn task_counts(&self) -> (usize, usize) {
         (self.node.running_tasks as usize, self.pending)
@@ -85,39 +132,69 @@ impl InstanceState {
         self.node.registered_at = record.registered_at;
         let pairs = record.attributes.iter().filter_map(|it| Some((it.name.clone()?, it.value.clone())));
         self.node.attributes = pairs.collect();
+        self.lending = match attributes::value(&record.attributes, LENDING) {
+            Some(LENDS_ALSO) => Lending::Also,
+            Some(LENDS_ONLY) => Lending::Only,
+            _ => Lending::No,
+        };
+        self.capacity_provider = attributes::value(&record.attributes, CAPACITY_PROVIDER).map(str::to_owned);
     }
 
     pub(super) fn add_task(&mut self, task: &TaskRecord) {
-        self.tasks.insert(task.id);
+        let lent = is_lent(task);
+        if lent {
+            self.lent.insert(task.id, task.cluster);
+        } else {
+            self.tasks.insert(task.id);
+        }
         if task.last_status == TaskStatus::Stopped {
             return;
         }
         self.node.remaining.take_with(&task.reservation, &gpus(task));
-        match self.node.groups.get_mut(&task.group) {
+        let group = group(task);
+        match self.node.groups.get_mut(group) {
             Some(count) => *count += 1,
             None => {
-                self.node.groups.insert(task.group.clone(), 1);
+                self.node.groups.insert(group.to_owned(), 1);
             }
         }
-        self.node.running_tasks += u32::from(task.last_status == TaskStatus::Running);
-        self.pending += usize::from(task.last_status < TaskStatus::Running);
+        if !lent {
+            self.node.running_tasks += u32::from(task.last_status == TaskStatus::Running);
+            self.pending += usize::from(task.last_status < TaskStatus::Running);
+        }
     }
 
     pub(super) fn remove_task(&mut self, task: &TaskRecord) {
-        self.tasks.remove(&task.id);
+        let lent = is_lent(task);
+        if lent {
+            self.lent.remove(&task.id);
+        } else {
+            self.tasks.remove(&task.id);
+        }
         if task.last_status == TaskStatus::Stopped {
             return;
         }
         self.node.remaining.give_back(&task.reservation, &gpus(task), &self.registered);
-        if let Some(count) = self.node.groups.get_mut(&task.group) {
+        let group = group(task);
+        if let Some(count) = self.node.groups.get_mut(group) {
             *count -= 1;
             if *count == 0 {
-                self.node.groups.remove(&task.group);
+                self.node.groups.remove(group);
             }
         }
-        self.node.running_tasks -= u32::from(task.last_status == TaskStatus::Running);
-        self.pending -= usize::from(task.last_status < TaskStatus::Running);
+        if !lent {
+            self.node.running_tasks -= u32::from(task.last_status == TaskStatus::Running);
+            self.pending -= usize::from(task.last_status < TaskStatus::Running);
+        }
     }
+}
+
+fn is_lent(task: &TaskRecord) -> bool {
+    task.launch_type == LaunchType::Fargate
+}
+
+fn group(task: &TaskRecord) -> &str {
+    if is_lent(task) { LENT_GROUP } else { &task.group }
 }
 
 fn gpus(task: &TaskRecord) -> Vec<String> {

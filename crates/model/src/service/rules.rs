@@ -2,12 +2,14 @@
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    AssignPublicIp, AvailabilityZoneRebalancing, CreateServiceRequest, DeploymentConfiguration, DeploymentController,
-    DeploymentControllerType, DeploymentStrategy, LaunchType, LoadBalancer, NetworkConfiguration, NetworkMode,
-    PropagateTags, SchedulingStrategy, Service, ServiceRegistry, TaskDefinition, UpdateServiceRequest, error,
+    AssignPublicIp, AvailabilityZoneRebalancing, CapacityProviderStrategyItem, CreateServiceRequest,
+    DeploymentConfiguration, DeploymentController, DeploymentControllerType, DeploymentStrategy, LaunchType,
+    LoadBalancer, NetworkConfiguration, NetworkMode, PropagateTags, SchedulingStrategy, Service, ServiceRegistry,
+    TaskDefinition, UpdateServiceRequest, error,
 };
 
-use crate::names;
+use crate::capacity_provider::BUILT_IN;
+use crate::{fargate, names};
 
 const MAX_TARGET_GROUPS: usize = 5;
 const MAX_STRATEGIES: usize = 4;
@@ -174,6 +176,26 @@ pub fn check(settings: &Service, desired_count: i32, definition: Option<&TaskDef
     check_controller(settings, definition)
 }
 
+/// Whether its tasks run on Fargate: by launch type, or by capacity providers.
+fn is_fargate(settings: &Service) -> bool {
+    let named = |item: &CapacityProviderStrategyItem| {
+        let named = item.capacity_provider.as_deref().unwrap_or("");
+        BUILT_IN.contains(&named.rsplit('/').next().unwrap_or(named))
+    };
+    settings.launch_type == Some(LaunchType::Fargate)
+        || some(settings.capacity_provider_strategy.as_ref()).iter().any(named)
+}
+
+/// Fills in the platform that a service on Fargate shows, and takes it from one that has left Fargate.
+pub fn settle_platform(settings: &mut Service, definition: Option<&TaskDefinition>) {
+    if is_fargate(settings) {
+        settings.platform_version.get_or_insert_with(|| fargate::LATEST.to_owned());
+        settings.platform_family = definition.map(fargate::platform_family);
+    } else {
+        settings.platform_family = None;
+    }
+}
+
 fn check_enums(settings: &Service) -> Result<(), ServiceError> {
     let unknown = |member: &str, value: &str| refused(format!("{member} '{value}' is not valid."));
     match (&settings.scheduling_strategy, &settings.launch_type, &settings.propagate_tags) {
@@ -192,7 +214,7 @@ fn check_scheduling(settings: &Service) -> Result<(), ServiceError> {
     if settings.scheduling_strategy != Some(SchedulingStrategy::Daemon) {
         return Ok(());
     }
-    if settings.launch_type == Some(LaunchType::Fargate) {
+    if is_fargate(settings) {
         return refused("The DAEMON scheduling strategy is not supported with the FARGATE launch type: use EC2.");
     }
     if let Some(other) = controller(settings).filter(|it| **it != DeploymentControllerType::Ecs) {
@@ -242,8 +264,8 @@ fn check_capacity(settings: &Service) -> Result<(), ServiceError> {
     if strategy.iter().filter(|item| item.base.unwrap_or(0) > 0).count() > 1 {
         return refused("Only one capacity provider in a strategy can have a base that is not 0.");
     }
-    let fargate = settings.launch_type == Some(LaunchType::Fargate);
-    if settings.platform_version.is_some() && !fargate && strategy.is_empty() {
+    let fargate = is_fargate(settings);
+    if settings.platform_version.is_some() && !fargate {
         return refused("The platform version must be null when specifying an EC2 launch type.");
     }
     if fargate && !some(settings.placement_constraints.as_ref()).is_empty() {
@@ -334,7 +356,7 @@ fn check_load_balancer(
 
 fn check_network(settings: &Service, definition: &TaskDefinition) -> Result<(), ServiceError> {
     let awsvpc = definition.network_mode == Some(NetworkMode::Awsvpc);
-    let fargate = settings.launch_type == Some(LaunchType::Fargate);
+    let fargate = is_fargate(settings);
     if fargate && !awsvpc {
         return refused("The FARGATE launch type needs a task definition with networkMode 'awsvpc'.");
     }

@@ -9,6 +9,7 @@ use longshore_api::ecs::{HealthStatus, TaskStopCode};
 use longshore_seams::Timestamp;
 
 use crate::records::{Delivery, DesiredStatus, TaskRecord, TaskStatus};
+use crate::vpc::InterfaceStatus;
 
 /// Why a task is to stop, or has stopped.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +132,9 @@ pub(super) fn end(task: &mut TaskRecord, now: Timestamp) {
     let began = task.times.execution_stopped.unwrap_or(now);
     task.times.stopping.get_or_insert(began);
     task.times.stopped = Some(now);
+    if let Some(interface) = &mut task.interface {
+        interface.status = InterfaceStatus::Deleted;
+    }
     for container in &mut task.containers {
         container.last_status = TaskStatus::Stopped;
     }
@@ -142,7 +146,14 @@ pub fn delivered(task: &TaskRecord, delivery: Delivery) -> Option<TaskRecord> {
     if task.delivered >= delivery || task.last_status == TaskStatus::Stopped {
         return None;
     }
-    changed(task, |task| task.delivered = delivery)
+    changed(task, |task| {
+        task.delivered = delivery;
+        let Some(interface) = &mut task.interface else { return };
+        interface.status = interface.status.max(InterfaceStatus::Attaching);
+        if task.last_status == TaskStatus::Provisioning {
+            task.last_status = TaskStatus::Pending;
+        }
+    })
 }
 
 /// Takes what the health checks say, by container name. A container without a health check in the

@@ -1,11 +1,14 @@
 //! What an agent reports, merged into the task.
 
+use std::net::Ipv4Addr;
+
 use longshore_api::ecs::NetworkBinding;
 use longshore_seams::Timestamp;
 
 use super::StopCause;
 use super::lifecycle::{changed, end};
 use crate::records::{ContainerRecord, DesiredStatus, TaskRecord, TaskStatus};
+use crate::vpc::{Interface, InterfaceStatus};
 
 /// Most characters of a reason that are kept; agents cut at the same length.
 const MAX_REASON: usize = 1024;
@@ -62,8 +65,11 @@ pub fn report(task: &TaskRecord, report: &TaskReport, now: Timestamp) -> Option<
         task.times.pull_stopped = keep(times.pull_stopped, report.pull_stopped);
         task.times.execution_stopped = keep(times.execution_stopped, report.execution_stopped);
         for news in &report.containers {
+            if let Some(interface) = &mut task.interface {
+                attach(interface, news);
+            }
             if let Some(container) = task.containers.iter_mut().find(|container| container.name == news.name) {
-                merge(container, news);
+                merge(container, news, task.interface.is_some());
             }
         }
         match report.status {
@@ -87,7 +93,16 @@ pub fn report(task: &TaskRecord, report: &TaskReport, now: Timestamp) -> Option<
     })
 }
 
-fn merge(container: &mut ContainerRecord, news: &ContainerReport) {
+/// The containers of an awsvpc task share its interface: the address in their bindings is the interface's.
+fn attach(interface: &mut Interface, news: &ContainerReport) {
+    let mut addresses = news.network_bindings.iter().filter_map(|binding| binding.bind_ip.as_deref()?.parse().ok());
+    if let Some(address) = addresses.find(|address: &Ipv4Addr| !address.is_unspecified()) {
+        interface.address = Some(address);
+        interface.status = interface.status.max(InterfaceStatus::Attached);
+    }
+}
+
+fn merge(container: &mut ContainerRecord, news: &ContainerReport, own_interface: bool) {
     // A report may carry an exit code before it says STOPPED; after STOPPED the first one stands.
     let ended = container.last_status == TaskStatus::Stopped;
     if news.exit_code.is_some() && !(ended && container.exit_code.is_some()) {
@@ -105,7 +120,7 @@ fn merge(container: &mut ContainerRecord, news: &ContainerReport) {
     if !news.reason.is_empty() {
         container.reason = Some(news.reason.chars().take(MAX_REASON).collect());
     }
-    if !news.network_bindings.is_empty() {
+    if !news.network_bindings.is_empty() && !own_interface {
         container.network_bindings.clone_from(&news.network_bindings);
     }
 }
@@ -171,6 +186,10 @@ pub(super) mod tests {
             launch_type: LaunchType::Ec2,
             capacity_provider: None,
             availability_zone: None,
+            platform_version: None,
+            platform_family: None,
+            interface: None,
+            ephemeral_storage_gib: None,
             containers: vec![container("main", true), container("side", false)],
             overrides: None,
             cpu: None,

@@ -48,12 +48,25 @@ pub(crate) fn check_associable(
     Ok(names)
 }
 
+fn not_associated(state: &ScopeState, name: &str) -> ServiceError {
+    let known = BUILT_IN.contains(&name) || state.capacity_providers.get(name).is_some_and(|known| known.is_active());
+    if !known {
+        return invalid(format!(
+            "The specified capacity provider '{name}' was not found. Specify a valid name or ARN and try again."
+        ));
+    }
+    invalid(format!(
+        "The specified capacity provider strategy cannot contain a capacity provider that is not associated with the cluster. Associate the capacity provider with the cluster and try again. It is: {name}."
+    ))
+}
+
 /// The strategy with the defaults that answers show: weight 0, base 0.
 ///
 /// # Errors
 /// `InvalidParameterException` for providers that the cluster has not, that are given twice or are of
 /// two kinds, for more than one base, and for too many items.
 pub(crate) fn strategy(
+    state: &ScopeState,
     scope: &Scope,
     given: Vec<CapacityProviderStrategyItem>,
     associated: &[String],
@@ -70,12 +83,10 @@ pub(crate) fn strategy(
     let mut strategy: Vec<CapacityProviderStrategyItem> = Vec::new();
     for item in given {
         let named = item.capacity_provider.as_deref().unwrap_or_default();
-        let has = |name: &&str| associated.iter().any(|associated| associated == name);
-        let name = capacity_provider::name_of(scope, named).filter(has).ok_or_else(|| {
-            invalid(format!(
-                "The capacity provider '{named}' of the default strategy is not associated with the cluster."
-            ))
-        })?;
+        let name = capacity_provider::name_of(scope, named).unwrap_or(named);
+        if !associated.iter().any(|associated| associated == name) {
+            return Err(not_associated(state, name));
+        }
         if strategy.iter().any(|earlier| earlier.capacity_provider.as_deref() == Some(name)) {
             return Err(invalid(format!("The capacity provider '{name}' is in the strategy more than once.")));
         }

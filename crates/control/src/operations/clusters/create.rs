@@ -40,7 +40,8 @@ pub async fn create(
             let state = state.scope(&scope);
             let mut wanted = wanted;
             wanted.capacity_providers = capacity_providers::check_associable(state, &scope, &providers)?;
-            wanted.default_strategy = capacity_providers::strategy(&scope, strategy, &wanted.capacity_providers)?;
+            wanted.default_strategy =
+                capacity_providers::strategy(state, &scope, strategy, &wanted.capacity_providers)?;
             wanted.attachments = super::providers::attachments(engine, state, &wanted);
             if wanted.settings.is_empty() {
                 wanted.settings = rules::account_default(account_settings::effective_for(state, context, INSIGHTS));

@@ -38,7 +38,7 @@ pub async fn put_capacity_providers(
             let state = state.scope(&scope);
             let cluster = resolve_cluster(state, &scope, input.cluster.as_deref())?;
             let capacity_providers = check_associable(state, &scope, &given)?;
-            let default_strategy = strategy(&scope, wanted, &capacity_providers)?;
+            let default_strategy = strategy(state, &scope, wanted, &capacity_providers)?;
             check_removable(cluster, &scope, &capacity_providers)?;
             let known = ClusterRecord::clone(&cluster.record);
             let mut record = ClusterRecord { capacity_providers, default_strategy, ..known };

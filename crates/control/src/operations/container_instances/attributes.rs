@@ -158,7 +158,8 @@ pub async fn list_attributes(
             let registered = cluster
                 .instances
                 .range((start, std::ops::Bound::Unbounded))
-                .filter(|(_, instance)| instance.record.status != ContainerInstanceStatus::Inactive);
+                .filter(|(_, instance)| instance.record.status != ContainerInstanceStatus::Inactive)
+                .filter(|(_, instance)| !instance.is_hidden());
             let matching = registered.flat_map(|(id, instance)| {
                 let mut named: Vec<(String, ecs::Attribute)> = instance
                     .record

@@ -13,7 +13,7 @@ use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::service::scope_of;
-use crate::state::{ClusterState, State};
+use crate::state::{ScopeState, State};
 
 /// Most tasks that one transaction gives up.
 const TASKS_AT_ONCE: usize = 90;
@@ -34,10 +34,10 @@ pub async fn deregister_container_instance(
     let now = engine.seams().clock.now();
     let (cluster, id) = engine
         .write(|state, changes| -> Result<_, ServiceError> {
-            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
+            let records = state.scope(&scope);
+            let cluster = resolve_cluster(records, &scope, input.cluster.as_deref())?;
             let instance = registered_instance(cluster, &scope, &named)?;
-            let (running, pending) = instance.task_counts();
-            if !force && running + pending > 0 {
+            if !force && !instance.node().groups.is_empty() {
                 return Err(ecs::error::invalid_parameter_exception("Found running tasks on the instance."));
             }
             let record = ContainerInstanceRecord {
@@ -47,12 +47,12 @@ pub async fn deregister_container_instance(
                 ..(*instance.record).clone()
             };
             changes.push(Change::PutContainerInstance(scope.clone(), Arc::new(record)));
-            give_up_tasks(&scope, cluster, instance.record.id, now, changes);
+            give_up_tasks(&scope, records, instance.record.id, now, changes);
             Ok((cluster.record.id, instance.record.id))
         })
         .await?;
     // What is left when this is interrupted, the reconciler of task deadlines gives up.
-    while give_up_more(engine, &scope, cluster, id).await? {}
+    while give_up_more(engine, &scope, id).await? {}
     let view = engine
         .read(|state: &State| {
             let cluster = state.scope(&scope).clusters.get(&cluster)?;
@@ -69,26 +69,19 @@ pub async fn deregister_container_instance(
 ///
 /// # Errors
 /// The transaction's.
-pub(crate) async fn give_up_more(engine: &Engine, scope: &Scope, cluster: Id, id: Id) -> Result<bool, ServiceError> {
+pub(crate) async fn give_up_more(engine: &Engine, scope: &Scope, id: Id) -> Result<bool, ServiceError> {
     let now = engine.seams().clock.now();
     engine
         .write(|state, changes| -> Result<bool, ServiceError> {
-            let Some(cluster) = state.scope(scope).clusters.get(&cluster) else { return Ok(false) };
-            give_up_tasks(scope, cluster, id, now, changes);
+            give_up_tasks(scope, state.scope(scope), id, now, changes);
             Ok(!changes.is_empty())
         })
         .await
 }
 
-fn give_up_tasks(
-    scope: &Scope,
-    cluster: &ClusterState,
-    id: Id,
-    now: longshore_seams::Timestamp,
-    changes: &mut Changes,
-) {
-    let Some(instance) = cluster.instances.get(&id) else { return };
-    let live = instance.tasks.iter().filter_map(|id| cluster.tasks.get(id));
+fn give_up_tasks(scope: &Scope, records: &ScopeState, id: Id, now: longshore_seams::Timestamp, changes: &mut Changes) {
+    let Some((cluster, instance)) = records.instance(id) else { return };
+    let live = records.tasks_on(cluster, instance).map(|(_, task)| task);
     let live = live.filter(|task| task.last_status != TaskStatus::Stopped).take(TASKS_AT_ONCE);
     let cause = StopCause::forced_deregistration();
     for stopped in live.filter_map(|task| task::lost(task, &cause, now)) {

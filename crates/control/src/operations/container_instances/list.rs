@@ -42,6 +42,7 @@ pub async fn list_container_instances(
             let matching = cluster
                 .instances
                 .range::<Id, _>(rest)
+                .filter(|(_, instance)| !instance.is_hidden())
                 .filter(|(_, instance)| status_matches(instance.record.status))
                 .filter(|(_, instance)| filter.as_ref().is_none_or(|filter| filter.matches(instance.node())))
                 .map(|(id, _)| (id.to_string(), scope.container_instance_arn(&cluster.record.name, *id)));

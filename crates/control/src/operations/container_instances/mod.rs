@@ -30,7 +30,8 @@ use crate::state::{ClusterState, InstanceState};
 /// Most container instances that one call may name.
 pub const MAX_NAMED: usize = 100;
 
-/// The container instance of `cluster` that `named` (id, short or long ARN) means; `None` when there is none.
+/// The container instance of `cluster` that `named` (id, short or long ARN) means; `None` when there is none
+/// that users see.
 ///
 /// # Errors
 /// `InvalidParameterException` for an ARN of something else or of another cluster, or for what is no id.
@@ -40,7 +41,8 @@ pub fn find_instance<'a>(
     named: &str,
 ) -> Result<Option<&'a InstanceState>, ServiceError> {
     let id = id_in("container-instance", "containerInstanceId", cluster, scope, named)?;
-    Ok(id.and_then(|id| cluster.instances.get(&id)))
+    let found = id.and_then(|id| cluster.instances.get(&id));
+    Ok(found.filter(|instance| !instance.is_hidden()))
 }
 
 /// As [`find_instance`]; one that is not there, or no longer registered, is an error.
@@ -118,6 +120,7 @@ fn view(scope: &Scope, cluster: &ClusterState, instance: &InstanceState, include
         attributes: Some(record.attributes.clone()),
         registered_at: Some(record.registered_at),
         attachments: Some(Vec::new()),
+        capacity_provider_name: instance.capacity_provider().map(str::to_owned),
         tags: Some(if include.tags { tags::to_list(&record.tags) } else { Vec::new() }),
         health_status: include.health.then(|| describe::health(instance)),
         ..ecs::ContainerInstance::default()

@@ -59,7 +59,6 @@ pub async fn create_service(
             let named = input.task_definition.as_deref().filter(|named| !named.is_empty());
             let definition = named.map(|named| resolve_active(state.scope(&scope), &scope, named)).transpose()?;
             let desired = input.desired_count.unwrap_or(0);
-            service::check(&settings, desired, definition.map(|it| &it.definition))?;
             if settings.launch_type.is_none() && settings.capacity_provider_strategy.is_none() && !external {
                 // The cluster's default comes before the launch type EC2.
                 match &cluster.record.default_strategy {
@@ -67,7 +66,9 @@ pub async fn create_service(
                     default => settings.capacity_provider_strategy = Some(default.clone()),
                 }
             }
-            check_in_cluster(cluster, &settings, definition.map(|it| &**it))?;
+            service::check(&settings, desired, definition.map(|it| &it.definition))?;
+            service::settle_platform(&mut settings, definition.map(|it| &it.definition));
+            check_in_cluster(state.scope(&scope), &scope, cluster, &settings, definition.map(|it| &**it))?;
             let daemon = settings.scheduling_strategy == Some(SchedulingStrategy::Daemon);
             let desired = if daemon { 0 } else { desired };
             let maker = context.principal.arn();

@@ -30,8 +30,10 @@ use longshore_model::records::TaskDefinitionRecord;
 use longshore_model::service::ServiceRecord;
 
 use crate::operations::identifiers::name_in;
-use crate::operations::tasks::{placement, run};
-use crate::state::ClusterState;
+use crate::operations::tasks::capacity::Capacity;
+use crate::operations::tasks::launch::Launch;
+use crate::operations::tasks::placement;
+use crate::state::{ClusterState, ScopeState};
 
 /// The service of `cluster` that `named` (name, short or long ARN) means, whatever its status.
 ///
@@ -56,28 +58,20 @@ fn resolve_service<'a>(
 
 /// Checks what needs the cluster and the task definition beside the settings themselves.
 fn check_in_cluster(
+    state: &ScopeState,
+    scope: &Scope,
     cluster: &ClusterState,
     settings: &Service,
     definition: Option<&TaskDefinitionRecord>,
 ) -> Result<(), ServiceError> {
-    for item in settings.capacity_provider_strategy.iter().flatten() {
-        let named = item.capacity_provider.as_deref().unwrap_or("");
-        let name = named.rsplit('/').next().unwrap_or(named);
-        if !cluster.record.capacity_providers.iter().any(|known| known == name) {
-            return Err(error::invalid_parameter_exception(format!(
-                "The specified capacity provider '{name}' is not associated with the cluster {}.",
-                cluster.record.name
-            )));
-        }
-    }
+    let strategy = settings.capacity_provider_strategy.as_deref();
+    let capacity = Capacity::of(state, scope, cluster, settings.launch_type.as_ref(), strategy)?;
     placement::strategies(settings.placement_strategy.as_deref())?;
-    if let Some(definition) = definition {
-        placement::constraints(&definition.definition, settings.placement_constraints.as_deref())?;
-        if let Some(launch_type) = &settings.launch_type {
-            run::check_compatible(&definition.definition, launch_type)?;
-        }
-    }
-    Ok(())
+    let Some(definition) = definition else { return Ok(()) };
+    placement::constraints(&definition.definition, settings.placement_constraints.as_deref())?;
+    let mut launch = Launch::new(definition, None, None, None)?;
+    launch.enable_execute_command = settings.enable_execute_command.unwrap_or(false);
+    launch.settle(scope, &capacity, settings.platform_version.as_deref(), settings.network_configuration.as_ref())
 }
 
 /// A precise refusal of what no part of this control plane acts on.

@@ -32,6 +32,7 @@ pub(crate) fn deployment(
             launch_type: settings.launch_type.clone(),
             capacity_provider_strategy: settings.capacity_provider_strategy.clone(),
             platform_version: settings.platform_version.clone(),
+            platform_family: settings.platform_family.clone(),
             network_configuration: settings.network_configuration.clone(),
             ..Deployment::default()
         },

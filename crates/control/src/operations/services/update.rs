@@ -62,7 +62,8 @@ pub async fn update_service(
                 (None, None) => None,
             };
             service::check(&record.settings, record.desired_count, definition.map(|it| &it.definition))?;
-            check_in_cluster(cluster, &record.settings, definition.map(|it| &**it))?;
+            service::settle_platform(&mut record.settings, definition.map(|it| &it.definition));
+            check_in_cluster(state.scope(&scope), &scope, cluster, &record.settings, definition.map(|it| &**it))?;
             if let (Some(definition), Some(primary)) = (definition, primary) {
                 let same = definition.family == primary.family && definition.revision == primary.revision;
                 if !same || input.force_new_deployment == Some(true) || moved(&before.settings, &record.settings) {

@@ -32,7 +32,8 @@ pub async fn describe_tasks(
     let with_tags = input.include.is_some_and(|fields| fields.contains(&ecs::TaskField::Tags));
     engine
         .read(|state| {
-            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
+            let records = state.scope(&scope);
+            let cluster = resolve_cluster(records, &scope, input.cluster.as_deref())?;
             let (mut tasks, mut failures) = (Vec::new(), Vec::new());
             for named in &named {
                 let Some(task) = find_task(cluster, &scope, named)? else {
@@ -45,8 +46,7 @@ pub async fn describe_tasks(
                     failures.push(ecs::Failure { arn: Some(arn), reason, detail: None });
                     continue;
                 };
-                let instance = task.container_instance.and_then(|id| cluster.instances.get(&id));
-                let connected = instance.is_some_and(|instance| instance.agent_connected());
+                let connected = records.agent_connected(task);
                 tasks.push(view::view(&scope, &cluster.record.name, task, connected, with_tags));
             }
             Ok(ecs::DescribeTasksResponse { tasks: Some(tasks), failures: Some(failures) })

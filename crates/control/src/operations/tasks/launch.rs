@@ -1,16 +1,20 @@
 //! What RunTask and StartTask have in common: from a request to the record of a new task.
 
 use longshore_api::{ServiceError, ecs};
+use longshore_model::fargate::{self, STORAGE_GIB};
 use longshore_model::records::{
     ContainerRecord, Delivery, DesiredStatus, Reservation, Tags, TaskDefinitionRecord, TaskRecord, TaskStatus,
     TaskTimes,
 };
-use longshore_model::{Id, task};
+use longshore_model::vpc::Interface;
+use longshore_model::{Id, Scope, task};
 use longshore_scheduler::{Attribute, Constraint, Refusal, Request, Strategy};
 use longshore_seams::{Random, Timestamp};
 
+use super::capacity::{Capacity, Network, Spot};
+use super::network;
 use super::placement::required_attributes;
-use crate::state::{ClusterState, InstanceState};
+use crate::state::ClusterState;
 
 /// Attribute of instances that run outside EC2, where tasks of launch type EXTERNAL go.
 const EXTERNAL: &str = "ecs.capability.external";
@@ -31,6 +35,9 @@ pub(crate) struct Launch<'a> {
     pub tags: Tags,
     /// Whether the task's ARN has the short format.
     pub short_arn: bool,
+    pub network: Network,
+    /// Version and family of the platform, on Fargate.
+    platform: Option<(&'static str, String)>,
     containers: Vec<ecs::ContainerDefinition>,
     reservation: Reservation,
 }
@@ -66,9 +73,50 @@ impl<'a> Launch<'a> {
             launch_type: ecs::LaunchType::Ec2,
             tags: Tags::new(),
             short_arn: false,
+            network: Network::default(),
+            platform: None,
             containers,
             reservation,
         })
+    }
+
+    /// Settles where the tasks may go, once `enable_execute_command` is set.
+    ///
+    /// # Errors
+    /// `InvalidParameterException` for a definition that the launch type does not take, a platform version on
+    /// EC2 and a network configuration out of its rules; `PlatformUnknownException`,
+    /// `PlatformTaskDefinitionIncompatibilityException`.
+    pub fn settle(
+        &mut self,
+        scope: &Scope,
+        capacity: &Capacity,
+        platform_version: Option<&str>,
+        configuration: Option<&ecs::NetworkConfiguration>,
+    ) -> Result<(), ServiceError> {
+        let definition = &self.definition.definition;
+        self.launch_type = capacity.launch_type();
+        capacity.check_definition(definition)?;
+        if capacity.is_fargate() {
+            let version = fargate::platform_version(platform_version, definition, self.enable_execute_command)?;
+            self.platform = Some((version, fargate::platform_family(definition)));
+            self.check_fargate_size()?;
+        } else if platform_version.is_some_and(|version| !version.is_empty()) {
+            let message = "The platform version must be null when specifying an EC2 launch type.";
+            return Err(ecs::error::invalid_parameter_exception(message));
+        }
+        self.network = network::check(scope, definition, configuration, &self.launch_type)?;
+        Ok(())
+    }
+
+    /// Overrides must leave a size that Fargate has.
+    fn check_fargate_size(&self) -> Result<(), ServiceError> {
+        let (cpu, memory) = (self.reservation.cpu, self.reservation.memory_mib);
+        let is_size = |cpu: u32, memory: u32| longshore_model::task_definition::is_fargate_size(cpu, memory);
+        if u32::try_from(cpu).ok().zip(u32::try_from(memory).ok()).is_some_and(|(cpu, memory)| is_size(cpu, memory)) {
+            return Ok(());
+        }
+        let message = format!("No Fargate configuration exists for given values: {cpu} CPU, {memory} memory.");
+        Err(ecs::error::client_exception(message))
     }
 
     /// What placement is asked.
@@ -77,35 +125,47 @@ impl<'a> Launch<'a> {
         if self.launch_type == ecs::LaunchType::External {
             attributes.push(Attribute { name: EXTERNAL.to_owned(), value: None });
         }
-        Request { demand: self.reservation.clone(), attributes, constraints, strategies, group: self.group.clone() }
+        Request {
+            demand: self.reservation.clone(),
+            attributes,
+            constraints,
+            strategies,
+            group: self.group.clone(),
+            zones: self.network.zones(),
+            lent: false,
+        }
     }
 
-    /// The record of a task on `instance`.
-    pub fn record(
-        &self,
-        cluster: &ClusterState,
-        instance: &InstanceState,
-        gpus: Vec<String>,
-        now: Timestamp,
-        random: &dyn Random,
-    ) -> TaskRecord {
+    /// The record of a task at `spot`.
+    pub fn record(&self, cluster: &ClusterState, spot: Spot<'_>, now: Timestamp, random: &dyn Random) -> TaskRecord {
+        let Spot { instance, gpus, provider, subnet } = spot;
         let mut gpus = gpus.into_iter();
         let containers = self.containers.iter().map(|definition| container(definition, &mut gpus, random)).collect();
-        let zone = instance.node().attributes.get("ecs.availability-zone").cloned().flatten();
+        let zone = || instance.node().attributes.get(longshore_scheduler::ZONE).cloned().flatten();
+        let zone = subnet.as_ref().and_then(|subnet| subnet.zone.clone()).or_else(zone);
+        // An awsvpc task is PROVISIONING until its agent is at work on the network interface.
+        let interface = subnet.map(|subnet| Box::new(Interface::new(random.uuid(), subnet.id)));
+        let last_status = if interface.is_some() { TaskStatus::Provisioning } else { TaskStatus::Pending };
+        let storage = self.overrides.and_then(|it| it.ephemeral_storage.as_ref());
+        let storage = storage.or(self.definition.definition.ephemeral_storage.as_ref()).and_then(|it| it.size_in_gi_b);
         TaskRecord {
             id: if self.short_arn { Id::random_short(random) } else { Id::random(random) },
             cluster: cluster.record.id,
             family: self.definition.family.clone(),
             revision: self.definition.revision,
             container_instance: Some(instance.record.id),
-            last_status: TaskStatus::Pending,
+            last_status,
             desired_status: DesiredStatus::Running,
             version: 1,
             group: self.group.clone(),
             started_by: self.started_by.map(str::to_owned),
             launch_type: self.launch_type.clone(),
-            capacity_provider: None,
+            capacity_provider: provider,
             availability_zone: zone,
+            platform_version: self.platform.as_ref().map(|(version, _)| (*version).to_owned()),
+            platform_family: self.platform.as_ref().map(|(_, family)| family.clone()),
+            interface,
+            ephemeral_storage_gib: storage.or(self.platform.as_ref().map(|_| STORAGE_GIB)),
             containers,
             overrides: self.overrides.cloned().map(Box::new),
             cpu: Some(self.reservation.cpu.to_string()),

@@ -1,5 +1,8 @@
 //! Tasks.
 
+pub(crate) mod capacity;
+#[cfg(test)]
+mod capacity_tests;
 mod describe;
 mod execute;
 pub(crate) mod launch;

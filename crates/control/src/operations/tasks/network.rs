@@ -1,63 +1,69 @@
 //! `networkConfiguration` of a launch call.
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{AssignPublicIp, NetworkConfiguration, NetworkMode, TaskDefinition, error};
+use longshore_api::ecs::{AssignPublicIp, LaunchType, NetworkConfiguration, NetworkMode, TaskDefinition, error};
+use longshore_model::{Scope, vpc};
+
+use super::capacity::Network;
 
 const MAX_SUBNETS: usize = 16;
 const MAX_SECURITY_GROUPS: usize = 5;
 
-/// Checks that a task of `definition` on a container instance may have this network configuration.
+fn invalid(message: impl Into<String>) -> ServiceError {
+    error::invalid_parameter_exception(message)
+}
+
+/// Checks that tasks of `definition` may have this network configuration, and reads its subnets.
 ///
 /// # Errors
 /// `InvalidParameterException`.
-pub(super) fn check(
+pub(crate) fn check(
+    scope: &Scope,
     definition: &TaskDefinition,
     configuration: Option<&NetworkConfiguration>,
-) -> Result<(), ServiceError> {
+    launch_type: &LaunchType,
+) -> Result<Network, ServiceError> {
     let awsvpc = definition.network_mode == Some(NetworkMode::Awsvpc);
     let given = configuration.and_then(|configuration| configuration.awsvpc_configuration.as_ref());
     let Some(given) = given else {
         return if awsvpc {
-            Err(error::invalid_parameter_exception(
-                "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
-            ))
+            Err(invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified."))
         } else {
-            Ok(())
+            Ok(Network::default())
         };
     };
     if !awsvpc {
-        return Err(error::invalid_parameter_exception(
-            "Network Configuration is not valid for the given networkMode of this task definition.",
-        ));
+        return Err(invalid("Network Configuration is not valid for the given networkMode of this task definition."));
     }
-    let subnets = given.subnets.as_ref().map_or(0, Vec::len);
-    if subnets == 0 {
-        return Err(error::invalid_parameter_exception("subnets can not be empty."));
+    let named = given.subnets.as_deref().unwrap_or_default();
+    if named.is_empty() {
+        return Err(invalid("subnets can not be empty."));
     }
-    if subnets > MAX_SUBNETS {
-        let message = format!("subnets can have at most {MAX_SUBNETS} items; {subnets} were given.");
-        return Err(error::invalid_parameter_exception(message));
+    if named.len() > MAX_SUBNETS {
+        return Err(invalid(format!("subnets can have at most {MAX_SUBNETS} items; {} were given.", named.len())));
     }
-    let groups = given.security_groups.as_ref().map_or(0, Vec::len);
-    if groups > MAX_SECURITY_GROUPS {
-        let message = format!("securityGroups can have at most {MAX_SECURITY_GROUPS} items; {groups} were given.");
-        return Err(error::invalid_parameter_exception(message));
+    let groups = given.security_groups.as_deref().unwrap_or_default();
+    if groups.len() > MAX_SECURITY_GROUPS {
+        return Err(invalid(format!(
+            "securityGroups can have at most {MAX_SECURITY_GROUPS} items; {} were given.",
+            groups.len()
+        )));
     }
-    if given.assign_public_ip == Some(AssignPublicIp::Enabled) {
-        return Err(error::invalid_parameter_exception("Assign public IP is not supported for this launch type."));
+    if given.assign_public_ip == Some(AssignPublicIp::Enabled) && *launch_type != LaunchType::Fargate {
+        return Err(invalid("Assign public IP is not supported for this launch type."));
     }
-    Ok(())
-}
-
-/// A placed awsvpc task needs a network interface, which nothing here can attach yet.
-///
-/// # Errors
-/// `UnsupportedFeatureException`.
-pub(super) fn check_placed(definition: &TaskDefinition, placed: bool) -> Result<(), ServiceError> {
-    if placed && definition.network_mode == Some(NetworkMode::Awsvpc) {
-        return Err(error::unsupported_feature_exception(
-            "Tasks with networkMode 'awsvpc' are not supported yet: use bridge, host or none.",
-        ));
+    let subnets = named.iter().map(|id| {
+        vpc::subnet(scope, id).ok_or_else(|| {
+            invalid(format!(
+                "Error retrieving subnet information for [{id}]: The subnet ID '{id}' does not exist (ErrorCode: InvalidSubnetID.NotFound)"
+            ))
+        })
+    });
+    let subnets = subnets.collect::<Result<_, _>>()?;
+    if let Some(id) = groups.iter().find(|id| !vpc::is_security_group(id)) {
+        return Err(invalid(format!(
+            "Error retrieving security group information for [{id}]: The security group '{id}' does not exist (ErrorCode: InvalidGroup.NotFound)"
+        )));
     }
-    Ok(())
+    Ok(Network { subnets })
 }

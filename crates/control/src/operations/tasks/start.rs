@@ -7,10 +7,11 @@ use longshore_model::{Id, Scope};
 use longshore_scheduler::{Request, place};
 use longshore_wire::RequestContext;
 
+use super::capacity::{Capacity, Spot};
 use super::launch::{Launch, failure};
-use super::run::{check_compatible, put};
+use super::run::put;
 use super::tagging::task_tags;
-use super::{network, view};
+use super::view;
 use crate::engine::Engine;
 use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::container_instances::find_instance;
@@ -49,11 +50,13 @@ pub async fn start_task(
             let (mut tasks, mut failures) = (Vec::new(), Vec::new());
             for named in &named {
                 match admit(&scope, cluster, named, &request, &mut taken, random)? {
-                    Ok((instance, gpus)) => tasks.push(launch.record(cluster, instance, gpus, now, random)),
+                    Ok((instance, gpus)) => {
+                        let spot = Spot::on(&launch, instance, gpus, None);
+                        tasks.push(launch.record(cluster, spot, now, random));
+                    }
                     Err(failure) => failures.push(failure),
                 }
             }
-            network::check_placed(&launch.definition.definition, !tasks.is_empty())?;
             let name = &cluster.record.name;
             let views = tasks.iter().map(|task| view::view(&scope, name, task, true, true)).collect();
             put(&scope, tasks, changes);
@@ -70,13 +73,11 @@ fn read<'a>(
     caller: &str,
 ) -> Result<Launch<'a>, ServiceError> {
     let definition = resolve_active(state.scope(scope), scope, input.task_definition.as_deref().unwrap_or(""))?;
-    check_compatible(&definition.definition, &ecs::LaunchType::Ec2)?;
     if input.volume_configurations.as_ref().is_some_and(|volumes| !volumes.is_empty()) {
         let message =
             "StartTask with volumeConfigurations is not supported: Amazon EBS volumes cannot be attached here.";
         return Err(ecs::error::unsupported_feature_exception(message));
     }
-    network::check(&definition.definition, input.network_configuration.as_ref())?;
     let overrides = input.overrides.as_ref();
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
     launch.enable_execute_command = input.enable_execute_command.unwrap_or(false);
@@ -89,6 +90,8 @@ fn read<'a>(
             ("work with ECS managed tags", input.enable_ecs_managed_tags == Some(true)),
         ],
     )?;
+    let on_instances = Capacity::LaunchType(ecs::LaunchType::Ec2);
+    launch.settle(scope, &on_instances, None, input.network_configuration.as_ref())?;
     launch.tags = task_tags(
         input.tags.as_deref(),
         input.propagate_tags.as_ref(),

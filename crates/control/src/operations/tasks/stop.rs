@@ -14,7 +14,7 @@ use crate::changes::Change;
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::service::scope_of;
-use crate::state::{ClusterState, State};
+use crate::state::{ClusterState, ScopeState, State};
 
 /// Between two looks at tasks that stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -39,14 +39,13 @@ pub async fn stop_task(
     let now = engine.seams().clock.now();
     engine
         .write(|state, changes| {
-            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
+            let records = state.scope(&scope);
+            let cluster = resolve_cluster(records, &scope, input.cluster.as_deref())?;
             let found = find_task(cluster, &scope, &named)?
                 .ok_or_else(|| ecs::error::invalid_parameter_exception("The referenced task was not found."))?;
             let stopped = task::stop(found, &StopCause::user(reason.as_deref()), now).map(Arc::new);
             let task = stopped.as_ref().unwrap_or(found);
-            let instance = task.container_instance.and_then(|id| cluster.instances.get(&id));
-            let connected = instance.is_some_and(|instance| instance.agent_connected());
-            let view = view::view(&scope, &cluster.record.name, task, connected, true);
+            let view = view::view(&scope, &cluster.record.name, task, records.agent_connected(task), true);
             if let Some(stopped) = stopped {
                 changes.push(Change::PutTask(scope.clone(), stopped));
             }
@@ -84,7 +83,7 @@ pub async fn stop_every_task(engine: &Engine, reason: &str) -> Result<(), Servic
             break;
         }
     }
-    while engine.peek(|state| every_task(state).any(|(_, cluster, task)| is_ending(cluster, task))) {
+    while engine.peek(|state| every_task(state).any(|(scope, _, task)| is_ending(state.scope(scope), task))) {
         engine.seams().clock.sleep(LOOK_EVERY).await;
     }
     Ok(())
@@ -97,7 +96,6 @@ fn every_task(state: &State) -> impl Iterator<Item = (&Scope, &ClusterState, &Ar
 }
 
 /// Whether somebody is at work on stopping it.
-fn is_ending(cluster: &ClusterState, task: &TaskRecord) -> bool {
-    let instance = task.container_instance.and_then(|id| cluster.instances.get(&id));
-    task.last_status != TaskStatus::Stopped && instance.is_some_and(|instance| instance.agent_connected())
+fn is_ending(records: &ScopeState, task: &TaskRecord) -> bool {
+    task.last_status != TaskStatus::Stopped && records.agent_connected(task)
 }

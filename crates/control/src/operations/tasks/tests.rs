@@ -246,7 +246,7 @@ async fn what_cannot_run_here_is_refused_precisely() {
     world.family("web", 1, 4, json!({})).await;
     let fargate = json!({"taskDefinition": "web", "launchType": "FARGATE"});
     let (code, message) = world.refused("RunTask", fargate).await;
-    assert_eq!(code, "UnsupportedFeatureException");
+    assert_eq!(code, "InvalidParameterException");
     assert!(message.contains("FARGATE"), "{message}");
     let placed = json!({"taskDefinition": "web", "launchType": "FARGATE", "placementStrategy": [{"type": "random"}]});
     assert_eq!(world.refused("RunTask", placed).await.0, "InvalidParameterException");

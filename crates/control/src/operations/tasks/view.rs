@@ -16,18 +16,22 @@ pub(crate) fn view(
     let task_arn = scope.task_arn(cluster, task.id);
     let connectivity = if agent_connected { ecs::Connectivity::Connected } else { ecs::Connectivity::Disconnected };
     ecs::Task {
-        attachments: Some(Vec::new()),
+        attachments: Some(task.interface.iter().map(|it| it.attachment(&scope.region)).collect()),
         attributes: Some(Vec::new()),
         availability_zone: task.availability_zone.clone(),
         capacity_provider_name: task.capacity_provider.clone(),
         cluster_arn: Some(scope.cluster_arn(cluster)),
         connectivity: times.connectivity.map(|_| connectivity),
         connectivity_at: times.connectivity,
-        container_instance_arn: task.container_instance.map(|id| scope.container_instance_arn(cluster, id)),
+        container_instance_arn: task
+            .container_instance
+            .filter(|_| task.launch_type != ecs::LaunchType::Fargate)
+            .map(|id| scope.container_instance_arn(cluster, id)),
         containers: Some(task.containers.iter().map(|it| container(scope, cluster, task, &task_arn, it)).collect()),
         cpu: task.cpu.clone(),
         created_at: Some(task.created_at),
         desired_status: Some(task.desired_status.as_str().to_owned()),
+        ephemeral_storage: task.ephemeral_storage_gib.map(|gib| ecs::EphemeralStorage { size_in_gi_b: Some(gib) }),
         enable_execute_command: Some(task.enable_execute_command),
         execution_stopped_at: times.execution_stopped,
         group: Some(task.group.clone()),
@@ -36,6 +40,8 @@ pub(crate) fn view(
         launch_type: Some(task.launch_type.clone()),
         memory: task.memory.clone(),
         overrides: Some(overrides(task)),
+        platform_family: task.platform_family.clone(),
+        platform_version: task.platform_version.clone(),
         pull_started_at: times.pull_started,
         pull_stopped_at: times.pull_stopped,
         started_at: times.started,
@@ -80,7 +86,7 @@ fn container(
         exit_code,
         reason: container.reason.clone(),
         network_bindings: Some(container.network_bindings.clone()),
-        network_interfaces: Some(Vec::new()),
+        network_interfaces: Some(task.interface.iter().filter_map(|it| it.of_container()).collect()),
         health_status: Some(container.health.clone().unwrap_or(ecs::HealthStatus::Unknown)),
         cpu: container.cpu.clone(),
         memory: container.memory.clone(),

@@ -1,51 +1,47 @@
 //! Tasks of a service, from its PRIMARY deployment and its settings.
 
-use longshore_api::ecs::{LaunchType, NetworkMode, PropagateTags};
+use longshore_api::ecs::PropagateTags;
 use longshore_model::Scope;
+use longshore_model::fargate::NO_CAPACITY;
 use longshore_model::records::{Tags, TaskDefinitionRecord};
 use longshore_model::service::{DeploymentRecord, ServiceRecord};
-use longshore_scheduler::{Placement, Refusal, Request, Strategy, service_default};
+use longshore_scheduler::{Refusal, Request, Strategy, service_default};
 
 use crate::operations::account_settings::wants_short_arns;
+use crate::operations::tasks::capacity::{Capacity, Unplaced};
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::placement;
-use crate::state::{ClusterState, InstanceState, ScopeState};
+use crate::state::{ClusterState, ScopeState};
 
-/// The launch of tasks of `deployment`, or why there can be none, in the words of a service event.
+/// The launch of tasks of `deployment` with what decides where they go, or why there can be none, in
+/// the words of a service event.
 pub(super) fn launch<'a>(
     scope: &Scope,
     records: &'a ScopeState,
     cluster: &ClusterState,
     service: &ServiceRecord,
     deployment: &'a DeploymentRecord,
-) -> Result<(Launch<'a>, Request), String> {
+) -> Result<(Launch<'a>, Request, Capacity), String> {
     let unable = |reason: &str| format!("was unable to place a task. Reason: {reason}");
     let family = records.families.get(&deployment.family);
     let Some(definition) = family.and_then(|family| family.revisions.get(&deployment.revision)) else {
         return Err(unable(&format!("TaskDefinition {}:{} is gone.", deployment.family, deployment.revision)));
     };
-    if deployment.settings.launch_type == Some(LaunchType::Fargate) {
-        return Err(unable(
-            "Capacity is unavailable at this time. Please try again later or in a different availability zone.",
-        ));
-    }
-    if deployment.settings.capacity_provider_strategy.as_ref().is_some_and(|it| !it.is_empty()) {
-        return Err(unable("Capacity provider strategies place no tasks yet: use launchType EC2."));
-    }
-    if definition.definition.network_mode == Some(NetworkMode::Awsvpc) {
-        return Err(unable("Tasks with networkMode 'awsvpc' are not supported yet: use bridge, host or none."));
-    }
     let words = |error: longshore_api::ServiceError| unable(&error.message);
+    let settings = &deployment.settings;
+    let strategy = settings.capacity_provider_strategy.as_deref();
+    let capacity = Capacity::of(records, scope, cluster, settings.launch_type.as_ref(), strategy).map_err(words)?;
     let mut launch = Launch::new(definition, None, None, Some(&deployment.id)).map_err(words)?;
     launch.group = service.group();
-    launch.launch_type = deployment.settings.launch_type.clone().unwrap_or(LaunchType::Ec2);
     launch.enable_execute_command = service.settings.enable_execute_command.unwrap_or(false);
     launch.short_arn = wants_short_arns(records, scope, &service.created_by, "taskLongArnFormat");
     launch.tags = tags(cluster, service, definition);
+    let network = settings.network_configuration.as_ref();
+    launch.settle(scope, &capacity, settings.platform_version.as_deref(), network).map_err(words)?;
     let given = service.settings.placement_constraints.as_deref();
     let constraints = placement::constraints(&definition.definition, given).map_err(words)?;
     let request = launch.request(constraints, strategies(service));
-    Ok((launch, request))
+    Ok((launch, request, capacity))
 }
 
 /// The service's strategies; ECS's default when it has none.
@@ -68,30 +64,41 @@ fn tags(cluster: &ClusterState, service: &ServiceRecord, definition: &TaskDefini
     tags
 }
 
-/// What ECS says when no container instance took a task.
-pub(super) fn unplaced(instances: &[&InstanceState], placement: &Placement) -> String {
-    let mut message =
-        "was unable to place a task because no container instance met all of its requirements.".to_owned();
-    // The closest is the one that had the least against it.
-    match placement.refused.iter().min_by_key(|refused| refused.refusals.len()) {
-        None => message.push_str(" Reason: No Container Instances were found in your cluster."),
-        Some(closest) => {
-            let id = instances[closest.node].record.id;
-            let what = match closest.refusals.first() {
-                Some(Refusal::Resource(shortage)) => match shortage.reason() {
-                    "RESOURCE:CPU" => "has insufficient CPU units available.".to_owned(),
-                    "RESOURCE:MEMORY" => "has insufficient memory available.".to_owned(),
-                    reason if reason.starts_with("RESOURCE:PORTS") => {
-                        "is already using a port required by your task.".to_owned()
-                    }
-                    reason => format!("encountered error \"{reason}\"."),
-                },
-                Some(Refusal::Attribute(_)) => "is missing an attribute required by your task.".to_owned(),
-                other => format!("encountered error \"{}\".", other.map_or("", Refusal::reason)),
+/// What ECS says of tasks that were not placed.
+pub(super) fn unplaced(unplaced: &Unplaced<'_>) -> String {
+    const NONE: &str = "was unable to place a task because no container instance met all of its requirements.";
+    const MORE: &str = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
+    match unplaced {
+        Unplaced::Fargate => format!("was unable to place a task. Reason: {NO_CAPACITY}. {MORE}"),
+        Unplaced::Empty(None) => {
+            format!("{NONE} Reason: No Container Instances were found in your cluster. {MORE}")
+        }
+        Unplaced::Empty(Some(_)) => {
+            format!("{NONE} Reason: No Container Instances were found in your capacity provider. {MORE}")
+        }
+        Unplaced::Instances(instances, placement) => {
+            // The closest is the one that had the least against it.
+            let Some(closest) = placement.refused.iter().min_by_key(|refused| refused.refusals.len()) else {
+                return format!("{NONE} {MORE}");
             };
-            message.push_str(&format!(" The closest matching (container-instance {id}) {what}"));
+            let id = instances[closest.node].record.id;
+            format!("{NONE} The closest matching (container-instance {id}) {} {MORE}", obstacle(&closest.refusals))
         }
     }
-    message.push_str(" For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.");
-    message
+}
+
+/// What stands in the way of a task on one container instance.
+fn obstacle(refusals: &[Refusal]) -> String {
+    match refusals.first() {
+        Some(Refusal::Resource(shortage)) => match shortage.reason() {
+            "RESOURCE:CPU" => "has insufficient CPU units available.".to_owned(),
+            "RESOURCE:MEMORY" => "has insufficient memory available.".to_owned(),
+            reason if reason.starts_with("RESOURCE:PORTS") => {
+                "is already using a port required by your task.".to_owned()
+            }
+            reason => format!("encountered error \"{reason}\"."),
+        },
+        Some(Refusal::Attribute(_)) => "is missing an attribute required by your task.".to_owned(),
+        other => format!("encountered error \"{}\".", other.map_or("", Refusal::reason)),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState, HealthStatus};
+use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState, HealthStatus, LaunchType};
 use longshore_model::Scope;
 use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus};
 use longshore_model::service::{Bounds, Counts, ServiceDeploymentRecord, ServiceRecord, ServiceStatus, step};
@@ -12,6 +12,7 @@ use longshore_seams::{Random, Timestamp};
 
 use super::ServiceSchedulerLimits;
 use super::launch::{launch, strategies, unplaced};
+use crate::operations::tasks::capacity::{Spot, Unplaced, candidates, place_tasks};
 use crate::operations::tasks::launch::Launch;
 use crate::state::{ClusterState, InstanceState, ScopeState};
 
@@ -122,7 +123,11 @@ impl<'a> Work<'a> {
     }
 
     fn is_draining(&self, task: &TaskRecord) -> bool {
-        let instance = task.container_instance.and_then(|id| self.cluster.instances.get(&id));
+        // What an operator does with a machine that is lent to Fargate is no business of its tasks.
+        if task.launch_type == LaunchType::Fargate {
+            return false;
+        }
+        let instance = self.records.host(task);
         instance.is_none_or(|instance| instance.record.status != ContainerInstanceStatus::Active)
     }
 
@@ -248,9 +253,9 @@ impl<'a> Work<'a> {
 
     fn candidate(&self, at: usize) -> Candidate<'a> {
         let task = self.live[at].task;
-        let cluster = self.cluster;
+        let records = self.records;
         Candidate {
-            node: task.container_instance.and_then(|id| cluster.instances.get(&id)).map(InstanceState::node),
+            node: records.host(task).map(InstanceState::node),
             running: task.last_status == TaskStatus::Running,
             created_at: task.created_at,
             freed: (task.reservation.cpu, task.reservation.memory_mib),
@@ -276,17 +281,17 @@ impl<'a> Work<'a> {
         let (records, cluster) = (self.records, self.cluster);
         match launch(self.scope, records, cluster, &self.record, &primary) {
             Err(why) => self.refuse(&why),
-            Ok((launch, request)) => {
-                let instances = active(cluster);
-                let nodes: Vec<_> = instances.iter().map(|instance| instance.node()).collect();
-                let placement = place(&nodes, &request, count, self.random);
-                let made = placement.assignments.iter().map(|it| (instances[it.node], it.gpus.clone())).collect();
-                let placed_all = placement.assignments.len() == count;
-                self.make(&launch, made);
-                if placed_all {
-                    self.record.refused = None;
-                } else {
-                    self.refuse(&unplaced(&instances, &placement));
+            Ok((launch, request, capacity)) => {
+                let existing = |provider: &str| {
+                    let of = |it: &&Live<'_>| it.new && it.task.capacity_provider.as_deref() == Some(provider);
+                    self.live.iter().filter(|it| it.wanted).filter(of).count()
+                };
+                let order = capacity.order(existing, count);
+                let placed = place_tasks(records, cluster, &launch, &request, &order, self.random);
+                self.make(&launch, placed.spots);
+                match placed.unplaced.first() {
+                    None => self.record.refused = None,
+                    Some(why) => self.refuse(&unplaced(why)),
                 }
             }
         }
@@ -306,13 +311,13 @@ impl<'a> Work<'a> {
     }
 
     /// New tasks on these instances.
-    fn make(&mut self, launch: &Launch<'_>, on: Vec<(&InstanceState, Vec<String>)>) {
+    fn make(&mut self, launch: &Launch<'_>, on: Vec<Spot<'_>>) {
         if on.is_empty() {
             return;
         }
         let mut message = format!("has started {} tasks:", on.len());
-        for (instance, gpus) in on {
-            let task = launch.record(self.cluster, instance, gpus, self.now, self.random);
+        for spot in on {
+            let task = launch.record(self.cluster, spot, self.now, self.random);
             message.push_str(&format!(" (task {})", task.id));
             self.changed.push(task);
         }
@@ -323,12 +328,12 @@ impl<'a> Work<'a> {
     fn daemon(&mut self) {
         let Some(primary) = self.record.deployments.first().cloned() else { return };
         let (records, cluster) = (self.records, self.cluster);
-        let (launch, request) = match launch(self.scope, records, cluster, &self.record, &primary) {
+        let (launch, request, _) = match launch(self.scope, records, cluster, &self.record, &primary) {
             Ok(found) => found,
             Err(why) => return self.refuse(&why),
         };
         let instances: Vec<&InstanceState> =
-            active(cluster).into_iter().filter(|instance| may_host(instance, &request)).collect();
+            candidates(cluster, None).into_iter().filter(|instance| may_host(instance, &request)).collect();
         self.record.desired_count = i32::try_from(instances.len()).unwrap_or(i32::MAX);
         let hosts = |task: &TaskRecord| instances.iter().any(|it| Some(it.record.id) == task.container_instance);
         // What may not stay goes at once; the rest as the deployment's floor allows.
@@ -350,8 +355,8 @@ impl<'a> Work<'a> {
         for instance in bare.take(AT_ONCE) {
             let mut placement = place(&[instance.node()], &request, 1, self.random);
             match placement.assignments.pop() {
-                Some(assignment) => made.push((instance, assignment.gpus)),
-                None => refused = Some(unplaced(&[instance], &placement)),
+                Some(assignment) => made.push(Spot::on(&launch, instance, assignment.gpus, None)),
+                None => refused = Some(unplaced(&Unplaced::Instances(vec![instance], placement))),
             }
         }
         self.make(&launch, made);
@@ -371,11 +376,6 @@ impl std::fmt::Debug for Work<'_> {
 /// Whether an essential container has a health check.
 pub(super) fn is_checked(task: &TaskRecord) -> bool {
     task.containers.iter().any(|container| container.essential && container.health.is_some())
-}
-
-fn active(cluster: &ClusterState) -> Vec<&InstanceState> {
-    let active = |it: &&InstanceState| it.record.status == ContainerInstanceStatus::Active;
-    cluster.instances.values().filter(active).collect()
 }
 
 /// Whether the daemon belongs on the instance, be there room now or not.
