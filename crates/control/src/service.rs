@@ -13,7 +13,7 @@ use crate::gateway::Gateway;
 use crate::history::History;
 use crate::operations::{
     DEFAULT_CLUSTER, account_settings, capacity_providers, clusters, container_instances, poll, services, submit, tags,
-    task_definitions, tasks,
+    task_definitions, task_sets, tasks,
 };
 use crate::reconcilers::{
     Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, EventDelivery, Reconciler, Reconcilers,
@@ -343,6 +343,46 @@ impl ecs::Ecs for EcsService {
         input: ecs::UpdateServiceRequest,
     ) -> Result<ecs::UpdateServiceResponse, ServiceError> {
         services::update_service(&self.engine, context, input).await
+    }
+
+    async fn create_task_set(
+        &self,
+        context: &RequestContext,
+        input: ecs::CreateTaskSetRequest,
+    ) -> Result<ecs::CreateTaskSetResponse, ServiceError> {
+        task_sets::create_task_set(&self.engine, context, input).await
+    }
+
+    async fn describe_task_sets(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeTaskSetsRequest,
+    ) -> Result<ecs::DescribeTaskSetsResponse, ServiceError> {
+        task_sets::describe_task_sets(&self.engine, context, input).await
+    }
+
+    async fn update_task_set(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateTaskSetRequest,
+    ) -> Result<ecs::UpdateTaskSetResponse, ServiceError> {
+        task_sets::update_task_set(&self.engine, context, input).await
+    }
+
+    async fn update_service_primary_task_set(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateServicePrimaryTaskSetRequest,
+    ) -> Result<ecs::UpdateServicePrimaryTaskSetResponse, ServiceError> {
+        task_sets::update_service_primary_task_set(&self.engine, context, input).await
+    }
+
+    async fn delete_task_set(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteTaskSetRequest,
+    ) -> Result<ecs::DeleteTaskSetResponse, ServiceError> {
+        task_sets::delete_task_set(&self.engine, context, input).await
     }
 
     async fn list_service_deployments(

@@ -15,6 +15,7 @@ pub mod services;
 pub mod submit;
 pub mod tags;
 pub mod task_definitions;
+pub mod task_sets;
 pub mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;

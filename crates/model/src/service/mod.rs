@@ -5,9 +5,11 @@ mod revision;
 mod rollout;
 mod rules;
 mod service_deployment;
+mod task_set;
 
 pub use record::{DeploymentRecord, MAX_EVENTS, ServiceRecord, ServiceStatus};
 pub use revision::ServiceRevisionRecord;
 pub use rollout::{Bounds, Counts, Step, step, throttle};
-pub use rules::{check, from_request, settle_platform, updated};
+pub use rules::{check, check_task_set, from_request, settle_platform, updated, with_public_ip};
 pub use service_deployment::{RevisionCounts, RollbackRecord, ServiceDeploymentRecord, failure_threshold};
+pub use task_set::{MAX_TASK_SETS, TaskSetRecord, TaskSetStatus, check_scale, computed_desired_count};

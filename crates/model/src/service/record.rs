@@ -4,6 +4,7 @@ use longshore_api::ecs;
 use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::TaskSetRecord;
 use crate::record::Record;
 use crate::records::Tags;
 use crate::{Id, Scope};
@@ -46,15 +47,15 @@ pub struct ServiceRecord {
     /// When it became INACTIVE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inactive_at: Option<Timestamp>,
+    /// Task sets, from old to new: what runs its tasks unless ECS itself decides about its deployments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_sets: Vec<TaskSetRecord>,
     /// What happened, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<ecs::ServiceEvent>,
     /// When its steady state was last said; none while it is not steady.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steady_at: Option<Timestamp>,
-    /// What was last said about a task that could not be placed, and when.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<(Timestamp, String)>,
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
@@ -94,9 +95,43 @@ impl ServiceRecord {
         given.unwrap_or(ecs::DeploymentControllerType::Ecs)
     }
 
+    /// What starts its tasks: its deployments, or those of its task sets.
+    pub fn sources(&self) -> impl Iterator<Item = &DeploymentRecord> {
+        self.deployments.iter().chain(self.task_sets.iter().map(|set| &set.deployment))
+    }
+
+    /// The `at`-th of [`Self::sources`].
+    pub fn source_mut(&mut self, at: usize) -> Option<&mut DeploymentRecord> {
+        let sets = self.task_sets.iter_mut().map(|set| &mut set.deployment);
+        self.deployments.iter_mut().chain(sets).nth(at)
+    }
+
+    /// The task set that `id` names.
+    #[must_use]
+    pub fn task_set(&self, id: &str) -> Option<&TaskSetRecord> {
+        self.task_sets.iter().find(|set| set.deployment.id == id)
+    }
+
+    /// Computes anew how many tasks each task set wants.
+    pub fn rescale(&mut self, now: Timestamp) {
+        let desired = self.desired_count;
+        for set in &mut self.task_sets {
+            set.rescale(desired, now);
+        }
+    }
+
     /// Adds an event, in front.
     pub fn say(&mut self, id: String, now: Timestamp, message: impl std::fmt::Display) {
-        let message = Some(format!("(service {}) {message}", self.name));
+        self.add_event(id, now, format!("(service {}) {message}", self.name));
+    }
+
+    /// Adds an event of a task set, in front.
+    pub fn say_of(&mut self, task_set: &str, id: String, now: Timestamp, message: impl std::fmt::Display) {
+        self.add_event(id, now, format!("(service {}, taskSet {task_set}) {message}", self.name));
+    }
+
+    fn add_event(&mut self, id: String, now: Timestamp, message: String) {
+        let message = Some(message);
         self.events.insert(0, ecs::ServiceEvent { id: Some(id), created_at: Some(now), message });
         self.events.truncate(MAX_EVENTS);
     }
@@ -159,6 +194,9 @@ pub struct DeploymentRecord {
     /// No task is started before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
+    /// What was last said about a task that could not be placed, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<(Timestamp, String)>,
 }
 
 impl DeploymentRecord {

@@ -52,16 +52,15 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
     {
         return refused("Desired count is required for a service with the REPLICA scheduling strategy.");
     }
+    // Only ECS's own deployments have percentages that can be chosen.
+    let given = input.deployment_configuration.clone().filter(|_| controller == DeploymentControllerType::Ecs);
     Ok(Service {
         load_balancers: Some(input.load_balancers.clone().unwrap_or_default()),
         service_registries: Some(input.service_registries.clone().unwrap_or_default()),
         launch_type: input.launch_type.clone(),
         capacity_provider_strategy: input.capacity_provider_strategy.clone().filter(|it| !it.is_empty()),
         platform_version: input.platform_version.clone(),
-        deployment_configuration: Some(deployment_configuration(
-            input.deployment_configuration.clone().unwrap_or_default(),
-            &scheduling,
-        )),
+        deployment_configuration: Some(deployment_configuration(given.unwrap_or_default(), &scheduling)),
         role_arn: input.role.clone(),
         placement_constraints: Some(input.placement_constraints.clone().unwrap_or_default()),
         placement_strategy: Some(input.placement_strategy.clone().unwrap_or_default()),
@@ -86,7 +85,8 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
 pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service, ServiceError> {
     let mut after = before.clone();
     let scheduling = before.scheduling_strategy.clone().unwrap_or(SchedulingStrategy::Replica);
-    if let Some(given) = &input.deployment_configuration {
+    let own = controller(before).is_none_or(|it| *it == DeploymentControllerType::Ecs);
+    if let Some(given) = input.deployment_configuration.as_ref().filter(|_| own) {
         let old = before.deployment_configuration.clone().unwrap_or_default();
         let merged = DeploymentConfiguration {
             maximum_percent: given.maximum_percent.or(old.maximum_percent),
@@ -136,7 +136,8 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
 }
 
 /// `assignPublicIp` is DISABLED unless said otherwise.
-fn with_public_ip(mut configuration: NetworkConfiguration) -> NetworkConfiguration {
+#[must_use]
+pub fn with_public_ip(mut configuration: NetworkConfiguration) -> NetworkConfiguration {
     if let Some(awsvpc) = &mut configuration.awsvpc_configuration {
         awsvpc.assign_public_ip.get_or_insert(AssignPublicIp::Disabled);
         awsvpc.security_groups.get_or_insert_default();
@@ -194,6 +195,21 @@ pub fn settle_platform(settings: &mut Service, definition: Option<&TaskDefinitio
     } else {
         settings.platform_family = None;
     }
+}
+
+/// Checks the settings of a task set, given as those of a service, together with its task definition.
+///
+/// # Errors
+/// `InvalidParameterException`, naming the first rule that is broken.
+pub fn check_task_set(settings: &Service, definition: &TaskDefinition) -> Result<(), ServiceError> {
+    check_enums(settings)?;
+    check_capacity(settings)?;
+    check_load_balancers(settings, Some(definition))?;
+    if some(settings.load_balancers.as_ref()).iter().any(|it| it.load_balancer_name.is_some()) {
+        return refused("Task sets do not support Classic Load Balancers: use a target group.");
+    }
+    check_network(settings, definition)?;
+    check_registries(settings, definition)
 }
 
 fn check_enums(settings: &Service) -> Result<(), ServiceError> {
@@ -453,7 +469,5 @@ fn check_code_deploy(settings: &Service, definition: Option<&TaskDefinition>) ->
     if !some(settings.capacity_provider_strategy.as_ref()).is_empty() {
         return refused("The CODE_DEPLOY deployment controller does not support capacity provider strategies.");
     }
-    Err(error::unsupported_feature_exception(
-        "The CODE_DEPLOY deployment controller is not supported: no CodeDeploy runs here. Use ECS or EXTERNAL.",
-    ))
+    Ok(())
 }

@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::resolve_cluster;
 use crate::operations::task_definitions::resolve_active;
+use crate::operations::task_sets::first_task_set;
 use crate::service::scope_of;
 use crate::state::ClusterState;
 
@@ -98,11 +99,15 @@ pub async fn create_service(
                 inactive_at: None,
                 events: Vec::new(),
                 steady_at: None,
-                refused: None,
+                task_sets: Vec::new(),
                 tags,
             };
-            if let Some(definition) = definition {
-                begin(&scope, cluster, &mut record, definition, (now, random), changes);
+            match (definition, record.controller()) {
+                (Some(definition), DeploymentControllerType::CodeDeploy) => {
+                    record.task_sets.push(first_task_set(definition, &record, (now, random)));
+                }
+                (Some(definition), _) => begin(&scope, cluster, &mut record, definition, (now, random), changes),
+                (None, _) => {}
             }
             let service = Some(view(&scope, cluster, &record, true));
             changes.push(Change::PutService(scope.clone(), Arc::new(record)));

@@ -14,12 +14,14 @@ mod view;
 pub use create::create_service;
 pub use delete::delete_service;
 pub use describe::{describe_services, list_services, list_services_by_namespace};
+pub(crate) use rollout::deployment;
 pub(crate) use service_deployments::freeze_counts;
 pub use service_deployments::{
     continue_service_deployment, describe_service_deployments, list_service_deployments, stop_service_deployment,
 };
 pub use service_revisions::describe_service_revisions;
 pub use update::update_service;
+pub(crate) use view::counts;
 
 use std::sync::Arc;
 
@@ -57,7 +59,7 @@ fn resolve_service<'a>(
 }
 
 /// Checks what needs the cluster and the task definition beside the settings themselves.
-fn check_in_cluster(
+pub(crate) fn check_in_cluster(
     state: &ScopeState,
     scope: &Scope,
     cluster: &ClusterState,

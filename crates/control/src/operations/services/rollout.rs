@@ -45,6 +45,7 @@ pub(crate) fn deployment(
         failures_in_a_row: 0,
         counted: None,
         retry_at: None,
+        refused: None,
         id,
     }
 }

@@ -52,11 +52,13 @@ pub async fn update_service(
                 record.desired_count = desired;
             }
             let primary = before.deployments.first();
-            let definition = match (input.task_definition.as_deref().filter(|named| !named.is_empty()), primary) {
+            let external = before.controller() == DeploymentControllerType::External;
+            let current = before.sources().next().filter(|_| !external);
+            let definition = match (input.task_definition.as_deref().filter(|named| !named.is_empty()), current) {
                 (Some(named), _) => Some(resolve_active(state.scope(&scope), &scope, named)?),
                 // The revision that runs may have been deregistered since; it goes on.
-                (None, Some(primary)) => {
-                    let reference = Reference { family: &primary.family, revision: Some(primary.revision) };
+                (None, Some(current)) => {
+                    let reference = Reference { family: &current.family, revision: Some(current.revision) };
                     reference.find(state.scope(&scope))
                 }
                 (None, None) => None,
@@ -73,9 +75,14 @@ pub async fn update_service(
                     record.deployments[0].updated_at = now;
                 }
             }
+            record.rescale(now);
             let service = Some(view(&scope, cluster, &record, true));
             if record != **before {
-                record.refused = None;
+                for at in 0..record.sources().count() {
+                    if let Some(source) = record.source_mut(at) {
+                        source.refused = None;
+                    }
+                }
                 changes.push(Change::PutService(scope.clone(), Arc::new(record)));
             }
             Ok::<_, ServiceError>(UpdateServiceResponse { service })
@@ -101,10 +108,32 @@ fn check_controller(record: &ServiceRecord, input: &UpdateServiceRequest) -> Res
         || input.load_balancers.is_some()
         || input.service_registries.is_some()
         || input.force_new_deployment == Some(true);
+    if record.controller() == DeploymentControllerType::CodeDeploy {
+        return check_code_deploy(input);
+    }
     if record.controller() == DeploymentControllerType::External && beyond {
         return Err(error::invalid_parameter_exception(
             "With the EXTERNAL deployment controller, UpdateService changes only the desired count and the health check grace period: use task sets for the rest.",
         ));
     }
     Ok(())
+}
+
+/// What CodeDeploy alone may change of its services, in ECS's own words.
+fn check_code_deploy(input: &UpdateServiceRequest) -> Result<(), ServiceError> {
+    let refused = [
+        ("update task definition", input.task_definition.is_some()),
+        ("update network parameters", input.network_configuration.is_some()),
+        ("update platform version", input.platform_version.is_some()),
+        ("update capacity provider strategy", input.capacity_provider_strategy.is_some()),
+        ("update load balancers", input.load_balancers.is_some()),
+        ("update service registries", input.service_registries.is_some()),
+        ("force a new deployment", input.force_new_deployment == Some(true)),
+    ];
+    match refused.iter().find(|(_, given)| *given) {
+        Some((what, _)) => Err(error::invalid_parameter_exception(format!(
+            "Unable to {what} on services with a CODE_DEPLOY deployment controller. Use AWS CodeDeploy to trigger a new deployment."
+        ))),
+        None => Ok(()),
+    }
 }

@@ -4,13 +4,14 @@ use longshore_api::ecs::{
     Deployment, DeploymentControllerType, ResourceManagementType, Service, ServiceCurrentRevisionSummary,
 };
 use longshore_model::records::TaskStatus;
-use longshore_model::service::{DeploymentRecord, ServiceRecord};
+use longshore_model::service::{DeploymentRecord, ServiceRecord, TaskSetRecord, TaskSetStatus};
 use longshore_model::{Scope, tags};
 
+use crate::operations::task_sets;
 use crate::state::ClusterState;
 
 /// Numbers of pending and of RUNNING tasks with this `startedBy`.
-pub(super) fn counts(cluster: &ClusterState, started_by: &str) -> (i32, i32) {
+pub(crate) fn counts(cluster: &ClusterState, started_by: &str) -> (i32, i32) {
     let ids = cluster.index.started_by.get(started_by).into_iter().flatten();
     ids.filter_map(|id| cluster.tasks.get(id)).fold((0, 0), |(pending, running), task| {
         let status = task.last_status;
@@ -23,9 +24,13 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
     let name = &cluster.record.name;
     let deployments: Vec<Deployment> =
         record.deployments.iter().enumerate().map(|(at, it)| deployment(scope, cluster, it, at == 0)).collect();
-    let sum = |count: fn(&Deployment) -> Option<i32>| Some(deployments.iter().filter_map(count).sum());
+    let (pending, running) =
+        record.sources().map(|it| counts(cluster, &it.id)).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
     let primary = record.deployments.first();
-    let external = record.controller() == DeploymentControllerType::External;
+    let primary_set = record.task_sets.iter().find(|set| set.status == TaskSetStatus::Primary);
+    let task_sets =
+        record.task_sets.iter().map(|it| task_sets::view(scope, cluster, &record.name, it, with_tags)).collect();
+    let settings = primary_set.map_or_else(|| record.settings.clone(), |set| shown(&record.settings, set));
     let revisions = record.deployments.iter().map(|it| revision(scope, cluster, record, it)).collect();
     let service_deployment = record.service_deployment.as_deref();
     Service {
@@ -34,10 +39,12 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
         cluster_arn: Some(scope.cluster_arn(name)),
         status: Some(record.status.as_str().to_owned()),
         desired_count: Some(record.desired_count),
-        running_count: sum(|deployment| deployment.running_count),
-        pending_count: sum(|deployment| deployment.pending_count),
-        task_definition: primary.map(|it| scope.task_definition_arn(&it.family, it.revision)),
-        task_sets: external.then(Vec::new),
+        running_count: Some(running),
+        pending_count: Some(pending),
+        task_definition: primary
+            .or(primary_set.map(|it| &it.deployment))
+            .map(|it| scope.task_definition_arn(&it.family, it.revision)),
+        task_sets: (record.controller() != DeploymentControllerType::Ecs).then_some(task_sets),
         events: Some(record.events.clone()),
         created_at: Some(record.created_at),
         created_by: Some(record.created_by.clone()),
@@ -46,7 +53,22 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
         resource_management_type: Some(ResourceManagementType::Customer),
         tags: with_tags.then(|| tags::to_list(&record.tags)),
         deployments: Some(deployments),
-        ..record.settings.clone()
+        ..settings
+    }
+}
+
+/// What the service shows once it has a PRIMARY task set: that one's settings in place of its own.
+fn shown(own: &Service, set: &TaskSetRecord) -> Service {
+    let of = &set.deployment.settings;
+    Service {
+        launch_type: of.launch_type.clone(),
+        capacity_provider_strategy: of.capacity_provider_strategy.clone(),
+        platform_version: of.platform_version.clone(),
+        platform_family: of.platform_family.clone(),
+        network_configuration: of.network_configuration.clone(),
+        load_balancers: Some(set.load_balancers.clone()),
+        service_registries: Some(set.service_registries.clone()),
+        ..own.clone()
     }
 }
 

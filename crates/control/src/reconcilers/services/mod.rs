@@ -8,6 +8,7 @@ mod agenda;
 mod expiry;
 mod launch;
 mod rollout;
+mod task_sets;
 mod work;
 
 #[cfg(test)]

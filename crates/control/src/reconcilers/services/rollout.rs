@@ -49,10 +49,10 @@ impl Work<'_> {
         primary.updated_at = now;
     }
 
-    /// Counts the PRIMARY deployment's tasks that ended since the last look: those that never ran throttle.
-    pub(super) fn count_failures(&mut self) {
+    /// Counts a source's tasks that ended since the last look: those that never ran throttle.
+    pub(super) fn count_failures(&mut self, of: usize) {
         let resets = self.resets_on_healthy_task();
-        let Some(primary) = self.record.deployments.first_mut() else { return };
+        let Some(primary) = self.record.source_mut(of) else { return };
         let ids = self.cluster.index.started_by.get(&primary.id).into_iter().flatten();
         let mut ended: Vec<(Timestamp, Id, bool)> = ids
             .filter_map(|id| self.cluster.tasks.get(id))
@@ -69,17 +69,17 @@ impl Work<'_> {
             primary.failures_in_a_row = if failed { primary.failures_in_a_row + 1 } else { 0 };
             primary.retry_at = throttle(primary.failures_in_a_row).map(|wait| at.plus(wait));
         }
-        let runs = self.live.iter().any(|it| it.new && it.task.last_status == TaskStatus::Running);
+        let runs = self.live.iter().any(|it| it.is_new(of) && it.task.last_status == TaskStatus::Running);
         if runs && primary.failures_in_a_row > 0 {
             (primary.failures_in_a_row, primary.retry_at) = (0, None);
         }
-        if resets && self.live.iter().any(|it| it.new && is_fit(it)) {
+        if resets && self.live.iter().any(|it| it.is_new(of) && is_fit(it)) {
             primary.failed_tasks = 0;
         }
         let impaired = before.is_none() && throttle(primary.failures_in_a_row).is_some();
         self.note_failures();
         if impaired {
-            self.say("is unable to consistently start tasks successfully.");
+            self.say_of(of, "is unable to consistently start tasks successfully.");
         }
     }
 
@@ -201,7 +201,7 @@ impl Work<'_> {
     /// Says that the service is steady, or notes that it is not.
     pub(super) fn settle(&mut self) {
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
-        let running = self.live.iter().filter(|it| it.wanted && it.new && is_fit(it)).count();
+        let running = self.live.iter().filter(|it| it.wanted && it.is_new(0) && is_fit(it)).count();
         let others = self.live.iter().filter(|it| it.task.last_status <= TaskStatus::Running).count() - running;
         let steady = self.record.deployments.len() == 1 && running == desired && others == 0 && self.changed.is_empty();
         if !steady {
@@ -236,7 +236,7 @@ impl Work<'_> {
 }
 
 /// Whether a task runs, and its health checks, if it has any, say that it is well.
-fn is_fit(it: &Live<'_>) -> bool {
+pub(super) fn is_fit(it: &Live<'_>) -> bool {
     let well = !is_checked(it.task) || it.task.health == Some(HealthStatus::Healthy);
     it.task.last_status == TaskStatus::Running && well
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState, HealthStatus, LaunchType};
 use longshore_model::Scope;
 use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus};
-use longshore_model::service::{Bounds, Counts, ServiceDeploymentRecord, ServiceRecord, ServiceStatus, step};
+use longshore_model::service::{
+    Bounds, Counts, DeploymentRecord, ServiceDeploymentRecord, ServiceRecord, ServiceStatus, step,
+};
 use longshore_model::task::{self, StopCause};
 use longshore_scheduler::{Candidate, Refusal, Request, place, refusals, scale_in};
 use longshore_seams::{Random, Timestamp};
@@ -22,8 +24,10 @@ const AT_ONCE: usize = 40;
 /// A task that has not ended.
 pub(super) struct Live<'a> {
     pub(super) task: &'a Arc<TaskRecord>,
-    /// Of the PRIMARY deployment, and where it may stay.
-    pub(super) new: bool,
+    /// Which of the service's sources started it: 0 is the PRIMARY deployment.
+    pub(super) of: usize,
+    /// Its container instance goes, or it has to make room elsewhere.
+    pub(super) leaves: bool,
     /// It is to run.
     pub(super) wanted: bool,
     pub(super) healthy: bool,
@@ -46,6 +50,13 @@ pub(super) struct Work<'a> {
     pub changed: Vec<TaskRecord>,
     /// When to look again, though nothing may have happened.
     pub due: Option<Timestamp>,
+}
+
+impl Live<'_> {
+    /// Whether it is of this source, and where it may stay.
+    pub(super) fn is_new(&self, at: usize) -> bool {
+        self.of == at && !self.leaves
+    }
 }
 
 impl<'a> Work<'a> {
@@ -72,13 +83,13 @@ impl<'a> Work<'a> {
         if self.record.status == ServiceStatus::Draining {
             return self.drain();
         }
-        if self.record.controller() == DeploymentControllerType::External {
-            return;
+        if self.record.controller() != DeploymentControllerType::Ecs {
+            return self.task_sets();
         }
         if self.begin() {
             return;
         }
-        self.count_failures();
+        self.count_failures(0);
         if self.break_circuit() {
             return;
         }
@@ -86,7 +97,7 @@ impl<'a> Work<'a> {
         if self.record.is_daemon() {
             self.daemon();
         } else {
-            self.replica();
+            self.keep(0, false);
         }
         self.retire();
         self.settle();
@@ -101,20 +112,30 @@ impl<'a> Work<'a> {
         self.record.say(id, self.now, message);
     }
 
-    /// The tasks of all deployments.
+    /// Says something of one source: a task set is named.
+    pub(super) fn say_of(&mut self, at: usize, message: &str) {
+        let set = at.checked_sub(self.record.deployments.len()).and_then(|at| self.record.task_sets.get(at));
+        let id = self.random.uuid();
+        match set.map(|set| set.deployment.id.clone()) {
+            Some(set) => self.record.say_of(&set, id, self.now, message),
+            None => self.record.say(id, self.now, message),
+        }
+    }
+
+    /// The tasks of all deployments and task sets.
     fn look(&mut self) {
         let mut settling = None;
-        for (at, deployment) in self.record.deployments.iter().enumerate() {
-            let ids = self.cluster.index.started_by.get(&deployment.id).into_iter().flatten();
+        for (of, source) in self.record.sources().enumerate() {
+            let ids = self.cluster.index.started_by.get(&source.id).into_iter().flatten();
             for task in ids.filter_map(|id| self.cluster.tasks.get(id)) {
                 if task.last_status == TaskStatus::Stopped {
                     continue;
                 }
                 let wanted = task.desired_status == DesiredStatus::Running;
-                let new = at == 0 && !self.is_draining(task);
+                let leaves = self.is_draining(task);
                 let (healthy, settles) = self.health(task);
                 settling = settling.into_iter().chain(settles).min();
-                self.live.push(Live { task, new, wanted, healthy: wanted && healthy });
+                self.live.push(Live { task, of, leaves, wanted, healthy: wanted && healthy });
             }
         }
         if let Some(at) = settling {
@@ -143,7 +164,7 @@ impl<'a> Work<'a> {
         if settled <= self.now { (true, None) } else { (false, Some(settled)) }
     }
 
-    fn replace_unhealthy(&mut self) {
+    pub(super) fn replace_unhealthy(&mut self) {
         let now = self.now;
         let grace = self.record.settings.health_check_grace_period_seconds.unwrap_or(0);
         let grace = std::time::Duration::from_secs(u64::try_from(grace).unwrap_or(0));
@@ -156,7 +177,7 @@ impl<'a> Work<'a> {
         };
         let bad: Vec<usize> = (0..self.live.len()).filter(|at| is_bad(&self.live[*at])).take(AT_ONCE).collect();
         for at in bad {
-            let (id, new) = (self.live[at].task.id, self.live[at].new);
+            let (id, new) = (self.live[at].task.id, self.live[at].is_new(0));
             self.stop_one(at, &StopCause::unhealthy());
             if new {
                 self.count_unhealthy();
@@ -179,6 +200,7 @@ impl<'a> Work<'a> {
         if which.is_empty() {
             return;
         }
+        let of = self.live[which[0]].of;
         let mut message = format!("has stopped {} running tasks:", which.len());
         for at in which {
             message.push_str(&format!(" (task {})", self.live[at].task.id));
@@ -186,29 +208,32 @@ impl<'a> Work<'a> {
             self.stop_one(at, &cause);
         }
         message.push('.');
-        self.say(&message);
+        self.say_of(of, &message);
     }
 
-    fn which(&self, accepts: impl Fn(&Live<'_>) -> bool) -> Vec<usize> {
+    pub(super) fn which(&self, accepts: impl Fn(&Live<'_>) -> bool) -> Vec<usize> {
         (0..self.live.len()).filter(|at| self.live[*at].wanted && accepts(&self.live[*at])).collect()
     }
 
     /// Whether stopping an old task takes nothing that keeps the service above `floor`. One that
     /// runs but has not settled may stay until the new tasks alone are enough.
-    fn is_dispensable(&self, it: &Live<'_>, floor: usize) -> bool {
+    fn is_dispensable(&self, it: &Live<'_>, at: usize, floor: usize) -> bool {
         let settling = it.task.last_status == TaskStatus::Running && it.task.health != Some(HealthStatus::Unhealthy);
-        let enough = || self.live.iter().filter(|it| it.wanted && it.new && it.healthy).count() >= floor;
-        !it.new && !it.healthy && (!settling || enough())
+        let enough = || self.live.iter().filter(|it| it.wanted && it.is_new(at) && it.healthy).count() >= floor;
+        !it.is_new(at) && !it.healthy && (!settling || enough())
     }
 
-    fn counts(&self, floor: usize) -> Counts {
-        let count = |accepts: &dyn Fn(&Live<'_>) -> bool| self.live.iter().filter(|it| accepts(it)).count();
+    /// The tasks as [`step`] sees them: `alone`, those of other sources do not count.
+    fn counts(&self, at: usize, alone: bool, floor: usize) -> Counts {
+        let seen = |it: &&Live<'_>| !alone || it.of == at;
+        let count =
+            |accepts: &dyn Fn(&Live<'_>) -> bool| self.live.iter().filter(seen).filter(|it| accepts(it)).count();
         Counts {
             total: count(&|it| it.task.last_status <= TaskStatus::Running),
-            new: count(&|it| it.wanted && it.new),
-            old_unhealthy: count(&|it| it.wanted && self.is_dispensable(it, floor)),
-            old_healthy: count(&|it| it.wanted && !it.new && it.healthy),
-            new_healthy: count(&|it| it.wanted && it.new && it.healthy),
+            new: count(&|it| it.wanted && it.is_new(at)),
+            old_unhealthy: count(&|it| it.wanted && self.is_dispensable(it, at, floor)),
+            old_healthy: count(&|it| it.wanted && !it.is_new(at) && it.healthy),
+            new_healthy: count(&|it| it.wanted && it.is_new(at) && it.healthy),
         }
     }
 
@@ -220,17 +245,20 @@ impl<'a> Work<'a> {
             self.record.status = ServiceStatus::Inactive;
             self.record.inactive_at = Some(self.now);
             self.record.deployments.clear();
+            self.record.task_sets.clear();
         }
     }
 
-    fn replica(&mut self) {
-        let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
+    /// Keeps as many tasks of a source as it wants. Tasks of the others make way for them, except `alone`.
+    pub(super) fn keep(&mut self, at: usize, alone: bool) {
+        let desired = self.source(at).map_or(0, |it| usize::try_from(it.desired_count).unwrap_or(0));
         let mut bounds = Bounds::of(desired, self.record.settings.deployment_configuration.as_ref());
-        if self.has_failed() {
+        if self.has_failed(at) {
             // It replaces nothing any more: what runs of the old ones is all that there will be.
             bounds.floor = desired;
         }
-        let next = step(desired, bounds, self.counts(bounds.floor));
+        let next = step(desired, bounds, self.counts(at, alone, bounds.floor));
+        let seen = |it: &Live<'_>| !alone || it.of == at;
         let strategies = strategies(&self.record);
         let choose = |work: &Self, among: Vec<usize>, count: usize| -> Vec<usize> {
             let protected = |at: &usize| work.live[*at].task.protected_until.is_some_and(|until| until > work.now);
@@ -238,16 +266,17 @@ impl<'a> Work<'a> {
             let candidates: Vec<Candidate<'_>> = among.iter().map(|at| work.candidate(*at)).collect();
             scale_in(&candidates, &strategies, count).into_iter().map(|chosen| among[chosen]).collect()
         };
-        let mut stops = choose(self, self.which(|it| it.new), next.stop_new);
-        stops.extend(choose(self, self.which(|it| self.is_dispensable(it, bounds.floor)), next.stop_old_unhealthy));
-        stops.extend(choose(self, self.which(|it| !it.new && it.healthy), next.stop_old_healthy));
+        let mut stops = choose(self, self.which(|it| it.is_new(at)), next.stop_new);
+        let unhealthy = self.which(|it| seen(it) && self.is_dispensable(it, at, bounds.floor));
+        stops.extend(choose(self, unhealthy, next.stop_old_unhealthy));
+        stops.extend(choose(self, self.which(|it| seen(it) && !it.is_new(at) && it.healthy), next.stop_old_healthy));
         self.stop(stops);
         if next.deadlock {
-            self.refuse("was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.");
+            self.refuse(at, "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.");
         } else if next.start > 0 {
-            self.start(next.start.min(AT_ONCE));
+            self.start(at, next.start.min(AT_ONCE.saturating_sub(self.changed.len())));
         } else {
-            self.record.refused = None;
+            self.accept(at);
         }
     }
 
@@ -263,55 +292,66 @@ impl<'a> Work<'a> {
     }
 
     /// Says once that something cannot be done, and again when it stays so.
-    fn refuse(&mut self, message: &str) {
-        let again = self.limits.refused_again;
-        let known = self.record.refused.as_ref();
-        if known.is_some_and(|(at, said)| said == message && at.plus(again) > self.now) {
+    fn refuse(&mut self, of: usize, message: &str) {
+        let (now, again) = (self.now, self.limits.refused_again);
+        let Some(source) = self.record.source_mut(of) else { return };
+        if source.refused.as_ref().is_some_and(|(at, said)| said == message && at.plus(again) > now) {
             return;
         }
-        self.record.refused = Some((self.now, message.to_owned()));
-        self.say(message);
+        source.refused = Some((now, message.to_owned()));
+        self.say_of(of, message);
     }
 
-    fn start(&mut self, count: usize) {
-        if let Some(at) = self.throttled() {
+    /// Nothing is refused any more.
+    fn accept(&mut self, of: usize) {
+        if let Some(source) = self.record.source_mut(of) {
+            source.refused = None;
+        }
+    }
+
+    pub(super) fn source(&self, at: usize) -> Option<&DeploymentRecord> {
+        self.record.sources().nth(at)
+    }
+
+    fn start(&mut self, of: usize, count: usize) {
+        if let Some(at) = self.throttled(of) {
             return self.look_again_at(at);
         }
-        let Some(primary) = self.record.deployments.first().cloned() else { return };
+        let Some(source) = self.source(of).cloned() else { return };
         let (records, cluster) = (self.records, self.cluster);
-        match launch(self.scope, records, cluster, &self.record, &primary) {
-            Err(why) => self.refuse(&why),
+        match launch(self.scope, records, cluster, &self.record, &source) {
+            Err(why) => self.refuse(of, &why),
             Ok((launch, request, capacity)) => {
                 let existing = |provider: &str| {
-                    let of = |it: &&Live<'_>| it.new && it.task.capacity_provider.as_deref() == Some(provider);
-                    self.live.iter().filter(|it| it.wanted).filter(of).count()
+                    let mine = |it: &&Live<'_>| it.is_new(of) && it.task.capacity_provider.as_deref() == Some(provider);
+                    self.live.iter().filter(|it| it.wanted).filter(mine).count()
                 };
                 let order = capacity.order(existing, count);
                 let placed = place_tasks(records, cluster, &launch, &request, &order, self.random);
-                self.make(&launch, placed.spots);
+                self.make(of, &launch, placed.spots);
                 match placed.unplaced.first() {
-                    None => self.record.refused = None,
-                    Some(why) => self.refuse(&unplaced(why)),
+                    None => self.accept(of),
+                    Some(why) => self.refuse(of, &unplaced(why)),
                 }
             }
         }
     }
 
-    /// Whether the PRIMARY deployment has failed and starts nothing any more.
-    fn has_failed(&self) -> bool {
-        self.record.deployments.first().is_some_and(|it| it.rollout_state == DeploymentRolloutState::Failed)
+    /// Whether a deployment has failed and starts nothing any more.
+    fn has_failed(&self, at: usize) -> bool {
+        self.source(at).is_some_and(|it| it.rollout_state == DeploymentRolloutState::Failed)
     }
 
     /// Until when no task is started: a while after failures, for good in a failed deployment.
-    fn throttled(&self) -> Option<Timestamp> {
-        if self.has_failed() {
+    fn throttled(&self, of: usize) -> Option<Timestamp> {
+        if self.has_failed(of) {
             return Some(self.now.plus(self.limits.steady_again));
         }
-        self.record.deployments.first()?.retry_at.filter(|at| *at > self.now)
+        self.source(of)?.retry_at.filter(|at| *at > self.now)
     }
 
     /// New tasks on these instances.
-    fn make(&mut self, launch: &Launch<'_>, on: Vec<Spot<'_>>) {
+    fn make(&mut self, of: usize, launch: &Launch<'_>, on: Vec<Spot<'_>>) {
         if on.is_empty() {
             return;
         }
@@ -322,7 +362,7 @@ impl<'a> Work<'a> {
             self.changed.push(task);
         }
         message.push('.');
-        self.say(&message);
+        self.say_of(of, &message);
     }
 
     fn daemon(&mut self) {
@@ -330,7 +370,7 @@ impl<'a> Work<'a> {
         let (records, cluster) = (self.records, self.cluster);
         let (launch, request, _) = match launch(self.scope, records, cluster, &self.record, &primary) {
             Ok(found) => found,
-            Err(why) => return self.refuse(&why),
+            Err(why) => return self.refuse(0, &why),
         };
         let instances: Vec<&InstanceState> =
             candidates(cluster, None).into_iter().filter(|instance| may_host(instance, &request)).collect();
@@ -340,11 +380,11 @@ impl<'a> Work<'a> {
         let mut stops = self.which(|it| !hosts(it.task));
         let bounds = Bounds::of(instances.len(), self.record.settings.deployment_configuration.as_ref());
         let healthy = self.which(|it| it.healthy && hosts(it.task)).len();
-        stops.extend(self.which(|it| self.is_dispensable(it, bounds.floor) && hosts(it.task)));
-        let old = self.which(|it| !it.new && it.healthy && hosts(it.task));
+        stops.extend(self.which(|it| self.is_dispensable(it, 0, bounds.floor) && hosts(it.task)));
+        let old = self.which(|it| !it.is_new(0) && it.healthy && hosts(it.task));
         stops.extend(old.into_iter().take(healthy.saturating_sub(bounds.floor)));
         self.stop(stops);
-        if let Some(at) = self.throttled() {
+        if let Some(at) = self.throttled(0) {
             return self.look_again_at(at);
         }
         let bare = instances.into_iter().filter(|instance| {
@@ -359,10 +399,10 @@ impl<'a> Work<'a> {
                 None => refused = Some(unplaced(&Unplaced::Instances(vec![instance], placement))),
             }
         }
-        self.make(&launch, made);
+        self.make(0, &launch, made);
         match refused {
-            Some(why) => self.refuse(&why),
-            None => self.record.refused = None,
+            Some(why) => self.refuse(0, &why),
+            None => self.accept(0),
         }
     }
 }
