@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::changes::{Change, Changes};
 use crate::events;
 use crate::keys::{self, Kind};
+use crate::quotas::Quotas;
 use crate::state::State;
 
 /// Sees every committed transaction, in commit order, after it is durable.
@@ -68,6 +69,7 @@ struct Guarded {
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    quotas: Quotas,
 }
 
 struct Inner {
@@ -112,7 +114,20 @@ impl Engine {
         });
         let weak = Arc::downgrade(&inner);
         seams.spawner.spawn("commit", Box::pin(commit_loop(weak, queue, durable_sender, on_fatal)));
-        Ok(Self { inner })
+        Ok(Self { inner, quotas: Quotas::default() })
+    }
+
+    /// The same engine, with other quotas for what is made through it.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
+        self
+    }
+
+    /// How much of everything there may be.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// The seams that this control plane runs on.

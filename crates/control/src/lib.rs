@@ -18,6 +18,7 @@ pub mod keyring;
 mod keys;
 pub mod operations;
 pub mod pagination;
+pub mod quotas;
 pub mod reconcilers;
 pub mod service;
 pub mod state;

@@ -153,6 +153,10 @@ pub struct ServerArgs {
     /// Do not make a profile for the aws CLI at the first start; print the key instead.
     #[arg(long, env = "LONGSHORE_NO_PROFILE")]
     pub no_profile: bool,
+    /// Quotas other than AWS's own, NAME=NUMBER: clusters-per-account, container-instances-per-cluster,
+    /// services-per-cluster, tasks-per-service.
+    #[arg(long, value_name = "NAME=NUMBER,…", value_delimiter = ',', env = "LONGSHORE_QUOTA")]
+    pub quota: Vec<String>,
     /// TOML file with any of these settings; the environment and flags win over it.
     #[arg(long, value_name = "FILE", env = "LONGSHORE_CONFIG")]
     pub config: Option<PathBuf>,

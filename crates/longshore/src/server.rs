@@ -10,6 +10,7 @@ use longshore_control::authorizer::RootAuthorizer;
 use longshore_control::engine::Engine;
 use longshore_control::identity::StsService;
 use longshore_control::keyring::Keyring;
+use longshore_control::quotas::Quotas;
 use longshore_control::service::EcsService;
 use longshore_control::{bootstrap, history};
 use longshore_logs::{LogOptions, LogStore, LogsService};
@@ -84,7 +85,10 @@ impl ControlPlane {
             tracing::error!(%error, "the store failed: nothing more can be acknowledged, the process ends");
             std::process::exit(7);
         });
+        let quotas = Quotas::with(args.quota.iter().map(String::as_str));
+        let quotas = quotas.map_err(|error| Failure::usage(error.to_string()))?;
         let engine = Engine::open(store.clone(), seams.clone(), on_fatal).await.map_err(|error| broken(&error))?;
+        let engine = engine.with_quotas(quotas);
         let accounts = Accounts::new(engine.clone(), Arc::new(keyring));
         let account = args.account.clone().unwrap_or_else(|| format!("{:012}", seams.random.below(1_000_000_000_000)));
         if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -11,8 +11,12 @@ pub mod container_instances;
 pub(crate) mod idempotency;
 pub(crate) mod identifiers;
 pub mod poll;
+#[cfg(test)]
+mod quota_tests;
 pub mod services;
 pub mod submit;
+#[cfg(test)]
+mod tag_tests;
 pub mod tags;
 pub mod task_definitions;
 pub mod task_sets;

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::answers::{check_answer, check_error};
+use crate::quotas::Quotas;
 use crate::service::{EcsService, scope_of};
 
 /// A control plane and a caller.
@@ -61,6 +62,12 @@ impl World {
         self.store.barrier().await.unwrap();
         let store = Arc::new(self.store.reopen());
         Self { context: self.context, ..Self::on(store, self.clock).await }
+    }
+
+    /// The same control plane with other quotas.
+    pub(crate) fn with_quotas(mut self, quotas: Quotas) -> Self {
+        self.service.engine = self.service.engine.with_quotas(quotas);
+        self
     }
 
     /// The same control plane, called in another region.

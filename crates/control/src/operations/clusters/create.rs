@@ -18,8 +18,6 @@ use crate::state::{ClusterState, ScopeState};
 
 /// The setting that new clusters take over from their maker.
 const INSIGHTS: &str = "containerInsights";
-/// Most ACTIVE clusters of an account in a region (guide chapter 22).
-const MAX_CLUSTERS: usize = 10_000;
 
 /// Makes a cluster; answers the one that there is when its name is taken and nothing else was asked for.
 ///
@@ -50,7 +48,9 @@ pub async fn create(
                 same_arguments(&existing.record, &wanted, &input)?;
                 return Ok(view(&scope, existing, &existing.record, &Field::of_changes()));
             }
-            room_for_another(state)?;
+            let active = |cluster: &ClusterState| cluster.record.status == ClusterStatus::Active;
+            let active = state.clusters_by_name().filter(|(_, cluster)| active(cluster)).count();
+            engine.quotas().check_clusters(active)?;
             let record = Arc::new(after_predecessor(wanted, state));
             changes.push(Change::PutCluster(scope.clone(), record.clone()));
             Ok::<_, ServiceError>(view(&scope, &ClusterState::new(record.clone()), &record, &Field::of_changes()))
@@ -106,16 +106,6 @@ fn same_arguments(
     Err(error::invalid_parameter_exception(
         "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
     ))
-}
-
-fn room_for_another(state: &ScopeState) -> Result<(), ServiceError> {
-    let active = |cluster: &ClusterState| cluster.record.status == ClusterStatus::Active;
-    if state.clusters_by_name().filter(|(_, cluster)| active(cluster)).count() < MAX_CLUSTERS {
-        return Ok(());
-    }
-    Err(error::client_exception(format!(
-        "The account has {MAX_CLUSTERS} clusters in this region, which is the most it can have. Delete some first."
-    )))
 }
 
 /// The newest incarnation of a name is the one made last, also when the clock stood still or went back.

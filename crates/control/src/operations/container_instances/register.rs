@@ -66,6 +66,7 @@ pub async fn register_container_instance(
                 None => {
                     let added = [("add tags to the container instance", !tags.is_empty())];
                     check_taggable(id.is_short_format(), &added)?;
+                    engine.quotas().check_container_instances(cluster.registered_instances())?;
                     let mut record = first_time(id, cluster.record.id, &input, &scope, now);
                     record.grant = grant.map(|grant| grant.id.clone());
                     record.tags.clone_from(&tags);

@@ -72,6 +72,9 @@ pub async fn create_service(
             check_in_cluster(state.scope(&scope), &scope, cluster, &settings, definition.map(|it| &**it))?;
             let daemon = settings.scheduling_strategy == Some(SchedulingStrategy::Daemon);
             let desired = if daemon { 0 } else { desired };
+            engine.quotas().check_desired_count(desired)?;
+            let kept = cluster.services.values().filter(|service| service.status != ServiceStatus::Inactive);
+            engine.quotas().check_services(kept.count())?;
             let maker = context.principal.arn();
             let short_arn = wants_short_arns(state.scope(&scope), &scope, &maker, "serviceLongArnFormat");
             let propagates = settings.propagate_tags.as_ref().is_some_and(|it| *it != PropagateTags::None);

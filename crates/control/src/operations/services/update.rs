@@ -49,6 +49,7 @@ pub async fn update_service(
             let mut record = ServiceRecord::clone(before);
             record.settings = service::updated(&before.settings, &input)?;
             if let Some(desired) = input.desired_count.filter(|_| !before.is_daemon()) {
+                engine.quotas().check_desired_count(desired)?;
                 record.desired_count = desired;
             }
             let primary = before.deployments.first();

@@ -2,6 +2,8 @@
 
 mod describe;
 mod list;
+#[cfg(test)]
+mod parameter_tests;
 mod register;
 mod retire;
 #[cfg(test)]
