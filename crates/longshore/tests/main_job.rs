@@ -86,6 +86,7 @@ fn main_job(runtime: &'static str) {
     assert!(http_get(&format!("http://127.0.0.1:{port}/")).is_none(), "the port still answers");
 }
 
+// spec: 03-002, 08-041
 #[test]
 fn the_main_job_runs_on_the_embedded_runtime() {
     main_job("oci");
@@ -136,6 +137,7 @@ fn how_tasks_end(runtime: &'static str) {
     assert!(container["reason"].as_str().unwrap_or_default().starts_with("OutOfMemoryError"), "{stopped}");
 }
 
+// spec: 24-054
 #[test]
 fn a_tasks_end_is_told_with_its_reason_on_the_embedded_runtime() {
     how_tasks_end("oci");

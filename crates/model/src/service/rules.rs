@@ -3,6 +3,7 @@
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
     AssignPublicIp, AvailabilityZoneRebalancing, CapacityProviderStrategyItem, CreateServiceRequest,
+    DeploymentCircuitBreaker,
     DeploymentConfiguration, DeploymentController, DeploymentControllerType, DeploymentStrategy, LaunchType,
     LoadBalancer, NetworkConfiguration, NetworkMode, PropagateTags, SchedulingStrategy, Service, ServiceRegistry,
     TaskDefinition, UpdateServiceRequest, error,
@@ -153,6 +154,9 @@ fn deployment_configuration(
     configuration.maximum_percent.get_or_insert(most);
     configuration.minimum_healthy_percent.get_or_insert(least);
     configuration.strategy.get_or_insert(DeploymentStrategy::Rolling);
+    configuration.bake_time_in_minutes.get_or_insert(0);
+    let off = DeploymentCircuitBreaker { enable: Some(false), rollback: Some(false), ..Default::default() };
+    configuration.deployment_circuit_breaker.get_or_insert(off);
     configuration
 }
 

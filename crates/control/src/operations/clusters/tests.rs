@@ -281,3 +281,42 @@ async fn providers_and_strategy_are_replaced_together() {
     assert_eq!(answer["cluster"]["capacityProviders"], json!(["FARGATE_SPOT"]));
     assert_eq!(answer["cluster"]["defaultCapacityProviderStrategy"], json!([]));
 }
+
+// spec: 03-001, 03-004
+#[tokio::test]
+async fn an_active_cluster_takes_instances_tasks_and_services_and_counts_them() {
+    let world = World::with_default_cluster().await;
+    world
+        .ok(
+            "PutClusterCapacityProviders",
+            json!({
+                "cluster": "default", "capacityProviders": ["FARGATE"], "defaultCapacityProviderStrategy": [],
+            }),
+        )
+        .await;
+    world.instance(1000, 1000, &[]).await;
+    world.family("web", 1, 4, json!({})).await;
+    world.ok("RunTask", json!({"taskDefinition": "web", "launchType": "EC2", "count": 2})).await;
+    let service = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 1});
+    world.ok("CreateService", service).await;
+    let cluster = described(&world, "default", json!([])).await;
+    for (member, value) in [
+        ("status", json!("ACTIVE")),
+        ("registeredContainerInstancesCount", json!(1)),
+        ("pendingTasksCount", json!(2)),
+        ("runningTasksCount", json!(0)),
+        ("activeServicesCount", json!(1)),
+        ("capacityProviders", json!(["FARGATE"])),
+    ] {
+        assert_eq!(cluster[member], value, "{member}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_cluster_can_have_is_said() {
+    let world = World::new().await;
+    let (code, message) = world.refused("ListTasks", json!({"cluster": "a b"})).await;
+    assert_eq!(code, "InvalidParameterException");
+    assert_eq!(message, "Cluster must match ^[a-zA-Z0-9\\-_]{1,255}$, but was a b");
+    assert_eq!(world.refused("ListTasks", json!({"cluster": "ab"})).await.0, "ClusterNotFoundException");
+}

@@ -47,7 +47,7 @@ mod tests {
     use crate::operations::testing::World;
     use crate::operations::testing_instances::registration;
 
-    // spec: 31-032
+    // spec: 31-032, 11-020
     #[tokio::test]
     async fn agents_are_not_updated_from_here() {
         let world = World::with_default_cluster().await;

@@ -340,3 +340,49 @@ async fn endpoints_are_under_the_url_by_which_the_agent_came() {
     let expected = json!({"endpoint": "http://127.0.0.1:4747/acs", "telemetryEndpoint": "http://127.0.0.1:4747/tcs"});
     assert_eq!(answer, expected);
 }
+
+// spec: 03-011
+#[tokio::test]
+async fn an_instance_belongs_to_one_cluster() {
+    let world = World::with_default_cluster().await;
+    world.ok("CreateCluster", json!({"clusterName": "other"})).await;
+    let mut input = registration(100, 100, &[]);
+    let arn =
+        world.ok("RegisterContainerInstance", input.clone()).await["containerInstance"]["containerInstanceArn"].clone();
+    input["cluster"] = json!("other");
+    input["containerInstanceArn"] = arn.clone();
+    assert_eq!(world.refused("RegisterContainerInstance", input).await.0, "ClientException");
+    let of = async |cluster: &str| {
+        world.ok("ListContainerInstances", json!({"cluster": cluster})).await["containerInstanceArns"].clone()
+    };
+    assert_eq!((of("default").await, of("other").await), (json!([arn]), json!([])));
+}
+
+// spec: 10-011
+#[tokio::test]
+async fn a_stale_registration_is_deregistered_without_force() {
+    let world = World::with_default_cluster().await;
+    let stale = world.registered(100, 100, &[]).await;
+    let fresh = world.instance(100, 100, &[]).await;
+    let shown = world.described(&stale).await;
+    assert_eq!((&shown["status"], &shown["agentConnected"]), (&json!("ACTIVE"), &json!(false)));
+    let answer = world.ok("DeregisterContainerInstance", json!({"containerInstance": stale})).await;
+    assert_eq!(answer["containerInstance"]["status"], "INACTIVE");
+    assert_eq!(world.ok("ListContainerInstances", json!({})).await["containerInstanceArns"], json!([fresh]));
+}
+
+#[tokio::test]
+async fn identifiers_that_cannot_be_right_are_said() {
+    let world = World::with_default_cluster().await;
+    let refused = async |named: Vec<String>| {
+        let (code, message) = world.refused("DescribeContainerInstances", json!({"containerInstances": named})).await;
+        assert_eq!(code, "InvalidParameterException");
+        message
+    };
+    let id = "0".repeat(32);
+    assert_eq!(refused(vec!["short".to_owned()]).await, "containerInstanceId length should be one of [32,36]");
+    assert_eq!(refused(vec![id.clone(); 101]).await, "instanceIds can have at most 100 items.");
+    let elsewhere = world.arn(&format!("container-instance/other/{id}"));
+    let message = "Invalid identifier: Identifier is for cluster other. Your cluster is default";
+    assert_eq!(refused(vec![elsewhere]).await, message);
+}

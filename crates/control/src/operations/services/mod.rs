@@ -3,6 +3,8 @@
 mod create;
 mod delete;
 mod describe;
+#[cfg(test)]
+mod parameter_tests;
 mod rollout;
 mod service_deployments;
 mod service_revisions;

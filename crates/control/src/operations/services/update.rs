@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{DeploymentControllerType, Service, UpdateServiceRequest, UpdateServiceResponse, error};
+use longshore_api::ecs::{
+    DeploymentControllerType, Service, TaskDefinition, UpdateServiceRequest, UpdateServiceResponse, error,
+};
 use longshore_model::service::{self, ServiceRecord, ServiceStatus};
 use longshore_wire::RequestContext;
 
@@ -64,6 +66,9 @@ pub async fn update_service(
                 }
                 (None, None) => None,
             };
+            if let Some(definition) = definition.filter(|_| input.load_balancers.is_none()) {
+                check_balanced(before, &definition.definition)?;
+            }
             service::check(&record.settings, record.desired_count, definition.map(|it| &it.definition))?;
             service::settle_platform(&mut record.settings, definition.map(|it| &it.definition));
             check_in_cluster(state.scope(&scope), &scope, cluster, &record.settings, definition.map(|it| &**it))?;
@@ -89,6 +94,22 @@ pub async fn update_service(
             Ok::<_, ServiceError>(UpdateServiceResponse { service })
         })
         .await
+}
+
+/// The containers and ports that load balancers were given must stay in the task definition (guide chapter 24).
+fn check_balanced(service: &ServiceRecord, definition: &TaskDefinition) -> Result<(), ServiceError> {
+    let has = |name: &Option<String>, port: Option<i32>| {
+        let mut containers = definition.container_definitions.iter().flatten().filter(|it| it.name == *name);
+        containers.any(|it| it.port_mappings.iter().flatten().any(|mapping| mapping.container_port == port))
+    };
+    let mut balancers = service.settings.load_balancers.iter().flatten();
+    if balancers.all(|balancer| has(&balancer.container_name, balancer.container_port)) {
+        return Ok(());
+    }
+    Err(error::invalid_parameter_exception(format!(
+        "Unable to update the service {}: Load balancer container name or port changed in task definition.",
+        service.name
+    )))
 }
 
 /// Whether running tasks have to be replaced to take the new settings.

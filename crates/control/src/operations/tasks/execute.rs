@@ -83,6 +83,7 @@ mod tests {
 
     use crate::operations::testing::World;
 
+    // spec: 31-046
     #[tokio::test]
     async fn a_command_needs_a_running_task_that_was_started_for_it() {
         let world = World::with_default_cluster().await;

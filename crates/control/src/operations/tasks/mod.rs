@@ -1,5 +1,7 @@
 //! Tasks.
 
+#[cfg(test)]
+mod answer_tests;
 pub(crate) mod capacity;
 #[cfg(test)]
 mod capacity_tests;

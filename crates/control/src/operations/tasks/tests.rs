@@ -32,7 +32,7 @@ async fn run_task_answers_a_pending_task_on_an_instance() {
         ("healthStatus", json!("UNKNOWN")),
         ("attachments", json!([])),
         ("tags", json!([])),
-        ("overrides", json!({"containerOverrides": [], "inferenceAcceleratorOverrides": []})),
+        ("overrides", json!({"containerOverrides": [{"name": "main"}], "inferenceAcceleratorOverrides": []})),
     ] {
         assert_eq!(task[member], value, "{member}");
     }

@@ -58,10 +58,15 @@ pub(crate) fn view(
     }
 }
 
-/// Lists that ECS always answers are there, empty or not.
+/// Every container is listed, overridden or not; the lists are there, empty or not.
 fn overrides(task: &TaskRecord) -> ecs::TaskOverride {
     let mut overrides = task.overrides.as_deref().cloned().unwrap_or_default();
-    overrides.container_overrides.get_or_insert_default();
+    let given = overrides.container_overrides.take().unwrap_or_default();
+    let of = |name: &String| {
+        let own = given.iter().find(|own| own.name.as_ref() == Some(name)).cloned();
+        own.unwrap_or_else(|| ecs::ContainerOverride { name: Some(name.clone()), ..Default::default() })
+    };
+    overrides.container_overrides = Some(task.containers.iter().map(|container| of(&container.name)).collect());
     overrides.inference_accelerator_overrides.get_or_insert_default();
     overrides
 }

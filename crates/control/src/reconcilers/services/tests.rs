@@ -422,3 +422,66 @@ async fn a_protected_task_outlives_a_scale_in_until_its_protection_ends() {
     reconcile(&world).await;
     assert_eq!(tasks(&world).await.len(), 0);
 }
+
+// spec: 08-062
+#[tokio::test]
+async fn a_service_goes_on_with_a_revision_that_was_deregistered() {
+    let (world, _) = world(1).await;
+    create(&world, json!({"desiredCount": 1})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    let arn = world.arn("task-definition/web:1");
+    world.ok("DeregisterTaskDefinition", json!({"taskDefinition": arn})).await;
+    update(&world, json!({"desiredCount": 2})).await;
+    reconcile(&world).await;
+    let now = tasks(&world).await;
+    assert_eq!(now.len(), 2);
+    assert!(now.iter().all(|task| task["taskDefinitionArn"] == arn));
+    let again = json!({"service": "web", "taskDefinition": arn});
+    assert_eq!(world.refused("UpdateService", again).await.1, "TaskDefinition is inactive");
+}
+
+// spec: 14-117
+#[tokio::test]
+async fn a_forced_deployment_replaces_every_task() {
+    let (world, _) = world(2).await;
+    create(&world, json!({})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    world.clock.advance(Duration::from_secs(60));
+    reconcile(&world).await;
+    let arns = |tasks: Vec<Value>| tasks.iter().map(|task| task["taskArn"].to_string()).collect::<Vec<_>>();
+    let before = arns(tasks(&world).await);
+    update(&world, json!({"forceNewDeployment": true})).await;
+    assert_eq!(service(&world).await["deployments"].as_array().unwrap().len(), 2);
+    for _ in 0..4 {
+        reconcile(&world).await;
+        agents_act(&world).await;
+        world.clock.advance(Duration::from_secs(60));
+    }
+    reconcile(&world).await;
+    let after = arns(tasks(&world).await);
+    assert_eq!(after.len(), 2);
+    assert!(after.iter().all(|arn| !before.contains(arn)), "{before:?} {after:?}");
+    assert_eq!(service(&world).await["deployments"].as_array().unwrap().len(), 1);
+}
+
+// spec: 14-032, 14-043
+#[tokio::test]
+async fn new_tasks_follow_the_placement_that_an_update_sets() {
+    let (world, instances) = world(3).await;
+    create(&world, json!({"desiredCount": 1, "placementStrategy": [{"type": "binpack", "field": "memory"}]})).await;
+    reconcile(&world).await;
+    let first = tasks(&world).await[0]["containerInstanceArn"].clone();
+    update(&world, json!({"desiredCount": 3})).await;
+    reconcile(&world).await;
+    assert!(tasks(&world).await.iter().all(|task| task["containerInstanceArn"] == first));
+    let only = instances.iter().find(|arn| **arn != first).unwrap();
+    let attribute = json!({"name": "chosen", "value": "yes", "targetType": "container-instance", "targetId": only});
+    world.ok("PutAttributes", json!({"attributes": [attribute]})).await;
+    let constraint = json!([{"type": "memberOf", "expression": "attribute:chosen == yes"}]);
+    update(&world, json!({"desiredCount": 4, "placementConstraints": constraint})).await;
+    reconcile(&world).await;
+    let there = tasks(&world).await.iter().filter(|task| task["containerInstanceArn"] == *only).count();
+    assert_eq!(there, 1);
+}
