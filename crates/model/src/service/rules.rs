@@ -3,10 +3,9 @@
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
     AssignPublicIp, AvailabilityZoneRebalancing, CapacityProviderStrategyItem, CreateServiceRequest,
-    DeploymentCircuitBreaker,
-    DeploymentConfiguration, DeploymentController, DeploymentControllerType, DeploymentStrategy, LaunchType,
-    LoadBalancer, NetworkConfiguration, NetworkMode, PropagateTags, SchedulingStrategy, Service, ServiceRegistry,
-    TaskDefinition, UpdateServiceRequest, error,
+    DeploymentCircuitBreaker, DeploymentConfiguration, DeploymentController, DeploymentControllerType,
+    DeploymentStrategy, LaunchType, LoadBalancer, NetworkConfiguration, NetworkMode, PropagateTags, SchedulingStrategy,
+    Service, ServiceRegistry, TaskDefinition, UpdateServiceRequest, error,
 };
 
 use crate::capacity_provider::BUILT_IN;
