@@ -22,6 +22,8 @@ use crate::process::ACCOUNT;
 
 /// Changes of one transaction.
 const BATCH: usize = 90;
+/// Events of earlier transactions that a transaction removes besides.
+const DELIVERED: usize = 8;
 /// Transactions under way, so that they share commits.
 const IN_FLIGHT: usize = 64;
 /// Tasks of one container instance.
@@ -69,8 +71,10 @@ async fn write(engine: &Engine, changes: impl Iterator<Item = Change>) -> Result
     let batches = Batches(changes);
     let writes = stream::iter(batches).map(|batch| async {
         engine
-            .write(|_, changes| {
+            .write(|state, changes| {
                 batch.into_iter().for_each(|change| changes.push(change));
+                // Nobody delivers here, and a directory that was in use has no backlog.
+                state.outbox.keys().take(DELIVERED).for_each(|event| changes.push(Change::DeleteEvent(*event)));
                 Ok::<(), TooManyChanges>(())
             })
             .await
