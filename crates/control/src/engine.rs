@@ -7,10 +7,8 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use futures_util::{TryStreamExt as _, stream};
 use longshore_model::Scope;
 use longshore_model::record::decode;
 use longshore_seams::{BoxFuture, Seams};
@@ -101,7 +99,7 @@ impl Engine {
     /// # Errors
     /// The store can't be read, or holds what this version can't read.
     pub async fn open(store: Arc<dyn Store>, seams: Seams, on_fatal: OnFatal) -> Result<Self, EngineError> {
-        let state = load(&*store, &seams).await?;
+        let state = load(store.clone(), &seams).await?;
         let (pending, queue) = mpsc::unbounded_channel();
         let (durable_sender, durable) = watch::channel(0);
         let inner = Arc::new(Inner {
@@ -287,44 +285,66 @@ async fn commit_loop(
 /// Entries read and decoded at a time when the state is loaded.
 const LOAD_PAGE: usize = 1_000;
 /// Pages that are read or decoded while earlier ones go into the state.
-const PAGES_AHEAD: usize = 3;
+const PAGES_AHEAD: usize = 4;
 
-async fn load(store: &dyn Store, seams: &Seams) -> Result<State, EngineError> {
-    let all = Range { start: Vec::new(), end: Vec::new(), limit: LOAD_PAGE };
-    let pages = stream::try_unfold(Some(all), |range| async {
-        let Some(range) = range else { return Ok(None) };
-        let page = store.range(range.clone()).await?;
-        let next = page.entries.last().filter(|_| page.more).map(|last| range.after(&last.key));
-        Ok::<_, EngineError>(Some((page, next)))
-    });
-    let mut decoded = pin!(pages.map_ok(|page| decode_elsewhere(page, seams)).try_buffered(PAGES_AHEAD));
+type Decoded = oneshot::Receiver<Result<Vec<Change>, EngineError>>;
+
+/// Reads everything, a page after the other, and has each decoded while the next one is read: decoding is most of the
+/// work of a start. The pages come in the order of their keys.
+async fn read_ahead(store: Arc<dyn Store>, seams: Seams, pages: mpsc::Sender<Result<Decoded, EngineError>>) {
+    let mut next = Some(Range { start: Vec::new(), end: Vec::new(), limit: LOAD_PAGE });
+    while let Some(range) = next {
+        let decoded = match store.range(range.clone()).await {
+            Ok(page) => {
+                next = page.entries.last().filter(|_| page.more).map(|last| range.after(&last.key));
+                Ok(decode_elsewhere(page, &seams))
+            }
+            Err(error) => {
+                next = None;
+                Err(EngineError::Store(error))
+            }
+        };
+        // Nobody waits any more when an earlier page was damaged.
+        if pages.send(decoded).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn load(store: Arc<dyn Store>, seams: &Seams) -> Result<State, EngineError> {
+    let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
+    seams.spawner.spawn("load", Box::pin(read_ahead(store, seams.clone(), sender)));
     let mut state = State::default();
-    // What refers to something else is applied after it, whatever the order of the keys.
+    // What refers to something else waits for it: revisions come before the counters of their families.
     let mut late = Vec::new();
-    while let Some(changes) = decoded.try_next().await? {
+    while let Some(decoded) = pages.recv().await {
+        let changes = decoded?.await.unwrap_or(Err(EngineError::Store(StoreError::Closed)))?;
         for change in changes {
             match change {
-                Change::PutTaskDefinition(..) | Change::PutTask(..) | Change::PutService(..) => late.push(change),
-                change => state.apply(&change),
+                Change::PutTaskDefinition(..) | Change::PutService(..) => late.push(change),
+                change => {
+                    // A task's key comes after all that it refers to. It is applied at once, while others are decoded:
+                    // nearly everything that a large store holds is tasks.
+                    if matches!(change, Change::PutTask(..)) {
+                        late.drain(..).for_each(|change| state.apply(&change));
+                    }
+                    state.apply(&change);
+                }
             }
         }
     }
-    for change in &late {
-        state.apply(change);
-    }
+    late.drain(..).for_each(|change| state.apply(&change));
     Ok(state)
 }
 
-/// Decodes a page beside the reading of the next one: decoding is most of the work of a start.
-async fn decode_elsewhere(page: Page, seams: &Seams) -> Result<Vec<Change>, EngineError> {
+fn decode_elsewhere(page: Page, seams: &Seams) -> Decoded {
     let (done, decoded) = oneshot::channel();
     let decode = move || {
         let changes = page.entries.iter().filter_map(|entry| load_change(&entry.key, &entry.value).transpose());
-        // Nobody waits any more when an earlier page was damaged.
         let _ = done.send(changes.collect());
     };
     seams.spawner.spawn_blocking("decode", Box::new(decode));
-    decoded.await.unwrap_or(Err(EngineError::Store(StoreError::Closed)))
+    decoded
 }
 
 fn load_change(key: &[u8], value: &[u8]) -> Result<Option<Change>, EngineError> {

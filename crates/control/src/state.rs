@@ -136,7 +136,11 @@ fn is_pending(task: &TaskRecord) -> bool {
 
 impl TaskIndex {
     fn counts(&mut self, task: &TaskRecord) -> &mut (usize, usize) {
-        self.launch_types.entry(task.launch_type.as_str().to_owned()).or_default()
+        let name = task.launch_type.as_str();
+        if !self.launch_types.contains_key(name) {
+            self.launch_types.insert(name.to_owned(), (0, 0));
+        }
+        self.launch_types.get_mut(name).expect("was inserted above")
     }
 
     fn insert(&mut self, task: &TaskRecord) {

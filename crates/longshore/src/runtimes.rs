@@ -20,7 +20,7 @@ fn failed(error: &longshore_runtime::RuntimeError) -> Failure {
 ///
 /// # Errors
 /// It can't run here: not root, no namespaces, an address overlap.
-pub async fn oci(dir: &DataDir, subnet: Option<&str>, seams: &Seams) -> Result<Arc<dyn ContainerRuntime>, Failure> {
+pub async fn oci(dir: &DataDir, subnet: Option<&str>, seams: &Seams) -> Result<Arc<OciRuntime>, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::failed(
             "the embedded runtime needs root: run as root, or use Docker with --runtime docker",
@@ -57,12 +57,12 @@ async fn decide(choice: RuntimeChoice, dir: &DataDir, seams: &Seams) -> RuntimeC
 }
 
 /// Remembers the runtime that a data directory's agent uses, for later commands that name none.
-///
-/// # Errors
-/// The file can't be written.
-pub async fn remember(choice: RuntimeChoice, dir: &DataDir, seams: &Seams) -> Result<(), Failure> {
-    let kind = if decide(choice, dir, seams).await == RuntimeChoice::Docker { "docker" } else { "oci" };
-    Ok(seams.disk.write_atomically(&dir.path().join(REMEMBERED), kind.as_bytes())?)
+fn remember(kind: &str, dir: &DataDir, seams: &Seams) -> Result<(), Failure> {
+    let path = dir.path().join(REMEMBERED);
+    if std::fs::read(&path).is_ok_and(|known| known == kind.as_bytes()) {
+        return Ok(());
+    }
+    Ok(seams.disk.write_atomically(&path, kind.as_bytes())?)
 }
 
 /// Opens the runtime that was chosen.
@@ -80,6 +80,35 @@ pub async fn open(
             Some(socket) => docker_at(&socket, dir, seams).await,
             None => Err(Failure::failed("no Docker Engine answers: start it, set DOCKER_HOST, or use --runtime oci")),
         },
-        RuntimeChoice::Oci | RuntimeChoice::Auto => oci(dir, subnet, seams).await,
+        RuntimeChoice::Oci | RuntimeChoice::Auto => Ok(oci(dir, subnet, seams).await?),
     }
+}
+
+/// Opens the runtime for an agent: the choice is remembered, and what the first container would wait for is made
+/// meanwhile.
+///
+/// # Errors
+/// As [`open`]; the choice can't be written down.
+pub async fn open_for_agent(
+    choice: RuntimeChoice,
+    dir: &DataDir,
+    subnet: Option<&str>,
+    seams: &Seams,
+) -> Result<Arc<dyn ContainerRuntime>, Failure> {
+    let chosen = decide(choice, dir, seams).await;
+    if chosen == RuntimeChoice::Docker {
+        remember("docker", dir, seams)?;
+        return open(chosen, dir, subnet, seams).await;
+    }
+    remember("oci", dir, seams)?;
+    let runtime = oci(dir, subnet, seams).await?;
+    let ahead = runtime.clone();
+    let prepare = async move {
+        // Whoever starts a container that needs it is told then.
+        if let Err(error) = ahead.prepare_network().await {
+            tracing::warn!(%error, "the containers' network could not be made ahead of the first container");
+        }
+    };
+    seams.spawner.spawn("container network", Box::pin(prepare));
+    Ok(runtime)
 }

@@ -42,9 +42,9 @@ enum End {
 /// Something needed can't be had; the message says what to do.
 pub async fn up(args: &UpArgs, format: OutputFormat, seams: &Seams) -> Result<(), Failure> {
     let dir = DataDir::open(&args.server.data_dir.path(), &*seams.random)?;
-    runtimes::remember(args.runtime.runtime, &dir, seams).await?;
-    let runtime = runtimes::open(args.runtime.runtime, &dir, args.runtime.subnet.as_deref(), seams).await?;
-    let plane = ControlPlane::open(&args.server, &dir, seams).await?;
+    let subnet = args.runtime.subnet.as_deref();
+    let runtime = runtimes::open_for_agent(args.runtime.runtime, &dir, subnet, seams);
+    let (runtime, plane) = tokio::try_join!(runtime, ControlPlane::open(&args.server, &dir, seams))?;
     let token = plane.accounts.create_join_token(&plane.scope, "default", Some(OWN_TOKEN_LIFE)).await;
     let (token, _) = token.map_err(|error| Failure::failed(error.to_string()))?;
     let mut config = agent_config(&dir, &args.runtime, seams)?;
@@ -175,8 +175,7 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
             Failure::usage("this machine has not joined a control plane yet: give --join URL and --token TOKEN ('longshore token create' makes one)")
         })?,
     };
-    runtimes::remember(args.runtime.runtime, &dir, seams).await?;
-    let runtime = runtimes::open(args.runtime.runtime, &dir, args.runtime.subnet.as_deref(), seams).await?;
+    let runtime = runtimes::open_for_agent(args.runtime.runtime, &dir, args.runtime.subnet.as_deref(), seams).await?;
     let mut config = agent_config(&dir, &args.runtime, seams)?;
     config.attributes = attributes(&args.attributes)?;
     if let Some(token) = &args.token {

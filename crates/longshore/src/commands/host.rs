@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_runtime::ContainerRuntime;
 use longshore_runtime::docker;
 use longshore_seams::Seams;
 use nix::sys::signal::{Signal, kill};
