@@ -5,6 +5,8 @@ mod revision;
 mod rollout;
 mod rules;
 mod service_deployment;
+mod stage;
+mod strategy;
 mod task_set;
 
 pub use record::{DeploymentRecord, MAX_EVENTS, ServiceRecord, ServiceStatus};
@@ -12,4 +14,5 @@ pub use revision::ServiceRevisionRecord;
 pub use rollout::{Bounds, Counts, Step, step, throttle};
 pub use rules::{check, check_task_set, from_request, settle_platform, updated, with_public_ip};
 pub use service_deployment::{RevisionCounts, RollbackRecord, ServiceDeploymentRecord, failure_threshold};
+pub use stage::{Advance, Facts, HookRecord, Progress, Stage};
 pub use task_set::{MAX_TASK_SETS, TaskSetRecord, TaskSetStatus, check_scale, computed_desired_count};

@@ -8,6 +8,7 @@ use longshore_api::ecs::{
     Service, ServiceRegistry, TaskDefinition, UpdateServiceRequest, error,
 };
 
+use super::strategy::check_strategy;
 use crate::capacity_provider::BUILT_IN;
 use crate::{fargate, names};
 
@@ -170,6 +171,7 @@ pub fn check(settings: &Service, desired_count: i32, definition: Option<&TaskDef
     check_enums(settings)?;
     check_scheduling(settings)?;
     check_percents(settings)?;
+    check_strategy(settings)?;
     check_capacity(settings)?;
     check_placement(settings)?;
     check_load_balancers(settings, definition)?;
@@ -263,12 +265,6 @@ fn check_percents(settings: &Service) -> Result<(), ServiceError> {
     }
     if !(0..=100).contains(&least) {
         return refused(format!("minimumHealthyPercent is {least}; it must be between 0 and 100."));
-    }
-    if let Some(other) = configuration.strategy.as_ref().filter(|it| **it != DeploymentStrategy::Rolling) {
-        return Err(error::unsupported_feature_exception(format!(
-            "The deployment strategy {} is not supported yet: use ROLLING.",
-            other.as_str()
-        )));
     }
     Ok(())
 }

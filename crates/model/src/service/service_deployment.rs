@@ -1,10 +1,10 @@
 //! Service deployments: the way of a service from its revisions to another one.
 
-use longshore_api::ecs::{self, ServiceDeploymentLifecycleStage as Stage, ServiceDeploymentStatus as Status};
+use longshore_api::ecs::{self, ServiceDeploymentStatus as Status};
 use longshore_seams::{Random, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{DeploymentRecord, ServiceRecord};
+use super::{DeploymentRecord, Progress, ServiceRecord, Stage};
 use crate::Id;
 use crate::record::Record;
 
@@ -62,9 +62,9 @@ pub struct ServiceDeploymentRecord {
     /// Alarms that went off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<String>,
-    /// How far it is.
+    /// How far it is; none before its first stage, and in a rolling update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stage: Option<Stage>,
+    pub progress: Option<Progress>,
 }
 
 impl Record for ServiceDeploymentRecord {
@@ -129,7 +129,7 @@ impl ServiceDeploymentRecord {
             failures: 0,
             broken: false,
             alarms: Vec::new(),
-            stage: None,
+            progress: None,
         }
     }
 
@@ -156,7 +156,6 @@ impl ServiceDeploymentRecord {
         self.updated_at = now;
         if !self.is_ongoing() {
             self.finished_at = Some(now);
-            self.stage = None;
         }
         if self.status == Status::Stopped {
             self.stopped_at = Some(now);
@@ -167,6 +166,10 @@ impl ServiceDeploymentRecord {
     pub fn roll_back(&mut self, number: &str, reason: String, now: Timestamp) {
         self.rollback = Some(RollbackRecord { reason: reason.clone(), started_at: now, number: number.to_owned() });
         self.started_at.get_or_insert(now);
+        if let Some(progress) = &mut self.progress {
+            (progress.stage, progress.since) = (Stage::CleanUp, now);
+            (progress.weight, progress.test_weight) = (0.0, 0.0);
+        }
         self.become_status(Status::RollbackInProgress, Some(reason), now);
     }
 
@@ -210,7 +213,12 @@ impl ServiceDeploymentRecord {
 }
 
 fn new_id(random: &dyn Random) -> String {
-    let mut bytes = [0; ID_LENGTH];
+    url_safe::<ID_LENGTH>(random)
+}
+
+/// Random letters, digits, hyphens and underscores.
+pub(super) fn url_safe<const LENGTH: usize>(random: &dyn Random) -> String {
+    let mut bytes = [0; LENGTH];
     random.fill(&mut bytes);
     bytes.iter().map(|byte| char::from(ID_ALPHABET[usize::from(byte & 63)])).collect()
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    ContinueServiceDeploymentRequest, ContinueServiceDeploymentResponse, DescribeServiceDeploymentsRequest,
-    DescribeServiceDeploymentsResponse, Failure, ListServiceDeploymentsRequest, ListServiceDeploymentsResponse,
-    Rollback, ServiceDeployment, ServiceDeploymentBrief, ServiceDeploymentStatus as Status, ServiceRevisionSummary,
-    StopServiceDeploymentRequest, StopServiceDeploymentResponse, StopServiceDeploymentStopType as StopType, error,
+    ContinueServiceDeploymentRequest, ContinueServiceDeploymentResponse, DeploymentLifecycleHookAction as HookAction,
+    DescribeServiceDeploymentsRequest, DescribeServiceDeploymentsResponse, Failure, ListServiceDeploymentsRequest,
+    ListServiceDeploymentsResponse, Rollback, ServiceDeployment, ServiceDeploymentBrief,
+    ServiceDeploymentStatus as Status, ServiceRevisionSummary, StopServiceDeploymentRequest,
+    StopServiceDeploymentResponse, StopServiceDeploymentStopType as StopType, error,
 };
 use longshore_model::Scope;
-use longshore_model::service::{RevisionCounts, ServiceDeploymentRecord, ServiceRecord};
+use longshore_model::service::{Progress, RevisionCounts, ServiceDeploymentRecord, ServiceRecord};
 use longshore_seams::Timestamp;
 use longshore_wire::RequestContext;
 
@@ -161,12 +162,23 @@ fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceDeploymentRecord)
     if let Some(service) = cluster.services.get(&record.service).filter(|_| record.is_ongoing()) {
         freeze_counts(cluster, service, &mut now);
     }
+    // The first source has what the target has not.
+    let first = record.sources.first().map(|it| it.number.clone());
+    let weight = |of: &RevisionCounts, share: fn(&Progress) -> f64| {
+        let share = record.progress.as_ref().filter(|_| record.is_staged()).map(share)?;
+        Some(match &of.number {
+            number if *number == record.target.number => share,
+            number if Some(number) == first.as_ref() => 100.0 - share,
+            _ => 0.0,
+        })
+    };
     let revision = |of: &RevisionCounts| ServiceRevisionSummary {
         arn: Some(scope.service_revision_arn(name, &record.service, &of.number)),
         requested_task_count: Some(of.requested),
         running_task_count: Some(of.running),
         pending_task_count: Some(of.pending),
-        ..ServiceRevisionSummary::default()
+        requested_test_traffic_weight: weight(of, |progress| progress.test_weight),
+        requested_production_traffic_weight: weight(of, |progress| progress.weight),
     };
     ServiceDeployment {
         service_deployment_arn: Some(scope.service_deployment_arn(name, &record.service, &record.id)),
@@ -181,7 +193,8 @@ fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceDeploymentRecord)
         target_service_revision: Some(revision(&now.target)),
         status: Some(record.status.clone()),
         status_reason: record.status_reason.clone(),
-        lifecycle_stage: record.stage.clone(),
+        lifecycle_stage: record.progress.as_ref().filter(|_| record.is_ongoing()).map(|it| it.stage.shown()),
+        lifecycle_hook_details: record.hook_details(),
         deployment_configuration: Some(record.configuration.clone()),
         rollback: record.rollback.as_ref().map(|it| Rollback {
             reason: Some(it.reason.clone()),
@@ -190,7 +203,6 @@ fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceDeploymentRecord)
         }),
         deployment_circuit_breaker: Some(record.circuit_breaker()),
         alarms: record.alarms(),
-        ..ServiceDeployment::default()
     }
 }
 
@@ -201,9 +213,7 @@ fn ongoing<'a>(
     arn: &str,
     verb: &str,
 ) -> Result<(&'a Arc<ServiceDeploymentRecord>, &'a Arc<ServiceRecord>), ServiceError> {
-    let (cluster, record) = find(state, scope, arn)?.ok_or_else(|| {
-        error::service_deployment_not_found_exception(format!("Service deployment not found: {arn}."))
-    })?;
+    let (cluster, record) = find(state, scope, arn)?.ok_or_else(|| not_found(arn))?;
     let service = cluster.services.get(&record.service).filter(|_| record.is_ongoing());
     let service = service.ok_or_else(|| {
         error::conflict_exception(format!(
@@ -291,17 +301,34 @@ pub async fn continue_service_deployment(
     input: ContinueServiceDeploymentRequest,
 ) -> Result<ContinueServiceDeploymentResponse, ServiceError> {
     let scope = scope_of(context);
+    let now = engine.seams().clock.now();
     let arn = input.service_deployment_arn.unwrap_or_default();
     let hook = input.hook_id.unwrap_or_default();
+    let action = input.action.unwrap_or(HookAction::Continue);
+    if let HookAction::UnknownVariant(other) = &action {
+        let message = format!("action '{other}' is not valid: use CONTINUE or ROLLBACK.");
+        return Err(error::invalid_parameter_exception(message));
+    }
     engine
-        .read(|state| match find(state.scope(&scope), &scope, &arn)? {
-            None => {
-                let message = format!("Service deployment not found: {arn}.");
-                Err(error::service_deployment_not_found_exception(message))
+        .write(|state, changes| {
+            let (_, before) = find(state.scope(&scope), &scope, &arn)?.ok_or_else(|| not_found(&arn))?;
+            let mut after = ServiceDeploymentRecord::clone(before);
+            if before.status != Status::InProgress || !after.resolve_hook(&hook, &action, now) {
+                return Err(error::invalid_parameter_exception(format!(
+                    "Service deployment {arn} is {} and does not wait at the lifecycle hook {hook}.",
+                    before.status.as_str()
+                )));
             }
-            Some(_) => Err(error::invalid_parameter_exception(format!(
-                "Service deployment {arn} does not wait at a lifecycle hook {hook}."
-            ))),
+            if action == HookAction::Rollback {
+                let reason = format!("Service deployment rollback requested by user at the lifecycle hook {hook}.");
+                after.become_status(Status::RollbackRequested, Some(reason), now);
+            }
+            changes.push(Change::PutServiceDeployment(scope.clone(), Arc::new(after)));
+            Ok(ContinueServiceDeploymentResponse { service_deployment_arn: Some(arn.clone()) })
         })
         .await
+}
+
+fn not_found(arn: &str) -> ServiceError {
+    error::service_deployment_not_found_exception(format!("Service deployment not found: {arn}."))
 }

@@ -8,6 +8,7 @@ mod agenda;
 mod expiry;
 mod launch;
 mod rollout;
+mod stages;
 mod task_sets;
 mod work;
 
@@ -15,6 +16,8 @@ mod work;
 mod tests;
 #[cfg(test)]
 mod tests_service_deployments;
+#[cfg(test)]
+mod tests_stages;
 
 pub use agenda::ServiceWaker;
 pub use expiry::{ServiceExpiry, ServiceExpiryLimits};

@@ -3,7 +3,7 @@
 use longshore_api::ecs::{DeploymentRolloutState, HealthStatus, ServiceDeploymentStatus, TaskStopCode};
 use longshore_model::Id;
 use longshore_model::records::{TaskRecord, TaskStatus};
-use longshore_model::service::{DeploymentRecord, failure_threshold, throttle};
+use longshore_model::service::{DeploymentRecord, Stage, failure_threshold, throttle};
 use longshore_seams::Timestamp;
 
 use super::work::{Live, Work, is_checked};
@@ -41,7 +41,7 @@ impl Work<'_> {
     }
 
     /// The PRIMARY deployment starts no more tasks.
-    fn fail_primary(&mut self, reason: &str) {
+    pub(super) fn fail_primary(&mut self, reason: &str) {
         let now = self.now;
         let Some(primary) = self.record.deployments.first_mut() else { return };
         primary.rollout_state = DeploymentRolloutState::Failed;
@@ -141,7 +141,7 @@ impl Work<'_> {
 
     /// Goes back to the last deployment that was completed. Answers whether there is one: if not, the
     /// service stays as it is.
-    fn go_back(&mut self, cause: &str) -> bool {
+    pub(super) fn go_back(&mut self, cause: &str) -> bool {
         let failed = self.record.deployments.first().map(|it| it.id.clone());
         let good = self.record.last_completed.as_deref().filter(|good| failed.as_ref() != Some(&good.id)).cloned();
         let Some(good) = good else {
@@ -179,6 +179,9 @@ impl Work<'_> {
 
     /// Deployments of the past go when none of their tasks runs any more.
     pub(super) fn retire(&mut self) {
+        if self.is_staged() {
+            return;
+        }
         let live = &self.live;
         let mut first = true;
         self.record.deployments.retain(|deployment| {
@@ -209,7 +212,11 @@ impl Work<'_> {
             return;
         }
         let (now, again) = (self.now, self.limits.steady_again);
-        if self.record.deployments[0].rollout_state == DeploymentRolloutState::InProgress {
+        let staged = self.is_staged();
+        if !staged && self.record.deployments[0].rollout_state == DeploymentRolloutState::InProgress {
+            if let Some(until) = self.bakes() {
+                return self.look_again_at(until);
+            }
             self.complete();
         }
         if self.record.steady_at.is_none_or(|said| said.plus(again) <= now) {
@@ -218,8 +225,19 @@ impl Work<'_> {
         }
     }
 
+    /// Until when a rolling update that has its tasks is still watched; none when that is over.
+    fn bakes(&mut self) -> Option<Timestamp> {
+        let (now, random) = (self.now, self.random);
+        let deployment = self.deployment.as_mut().filter(|it| !it.goes_back() && !it.bake_time().is_zero())?;
+        if deployment.progress.is_none() {
+            deployment.enter(Stage::BakeTime, now, random);
+        }
+        let until = deployment.progress.as_ref()?.since.plus(deployment.bake_time());
+        Some(until).filter(|until| *until > now)
+    }
+
     /// The PRIMARY deployment has done what it was made for.
-    fn complete(&mut self) {
+    pub(super) fn complete(&mut self) {
         let Some(primary) = self.record.deployments.first_mut() else { return };
         primary.rollout_state = DeploymentRolloutState::Completed;
         primary.rollout_reason = format!("ECS deployment {} completed.", primary.id);

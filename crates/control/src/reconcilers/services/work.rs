@@ -39,7 +39,7 @@ pub(super) struct Work<'a> {
     records: &'a ScopeState,
     pub(super) cluster: &'a ClusterState,
     pub(super) now: Timestamp,
-    random: &'a dyn Random,
+    pub(super) random: &'a dyn Random,
     pub(super) limits: ServiceSchedulerLimits,
     pub(super) live: Vec<Live<'a>>,
     /// The service as it becomes.
@@ -96,6 +96,8 @@ impl<'a> Work<'a> {
         self.replace_unhealthy();
         if self.record.is_daemon() {
             self.daemon();
+        } else if self.is_staged() {
+            self.stage();
         } else {
             self.keep(0, false);
         }
