@@ -89,13 +89,7 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
     let own = controller(before).is_none_or(|it| *it == DeploymentControllerType::Ecs);
     if let Some(given) = input.deployment_configuration.as_ref().filter(|_| own) {
         let old = before.deployment_configuration.clone().unwrap_or_default();
-        let merged = DeploymentConfiguration {
-            maximum_percent: given.maximum_percent.or(old.maximum_percent),
-            minimum_healthy_percent: given.minimum_healthy_percent.or(old.minimum_healthy_percent),
-            deployment_circuit_breaker: given.deployment_circuit_breaker.clone().or(old.deployment_circuit_breaker),
-            strategy: given.strategy.clone().or(old.strategy),
-            ..given.clone()
-        };
+        let merged = super::strategy::merged(&old, given);
         after.deployment_configuration = Some(deployment_configuration(merged, &scheduling));
     }
     if let Some(strategy) = &input.capacity_provider_strategy {

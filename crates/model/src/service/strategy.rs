@@ -16,6 +16,28 @@ fn refused<T>(message: impl Into<String>) -> Result<T, ServiceError> {
     Err(error::invalid_parameter_exception(message))
 }
 
+/// The configuration after an update: members that are given replace those that were. What belongs to
+/// another strategy goes with it.
+pub(super) fn merged(before: &DeploymentConfiguration, given: &DeploymentConfiguration) -> DeploymentConfiguration {
+    let strategy = given.strategy.clone().or_else(|| before.strategy.clone());
+    let same = strategy == before.strategy;
+    let mut after = DeploymentConfiguration {
+        maximum_percent: given.maximum_percent.or(before.maximum_percent),
+        minimum_healthy_percent: given.minimum_healthy_percent.or(before.minimum_healthy_percent),
+        bake_time_in_minutes: given.bake_time_in_minutes.or(before.bake_time_in_minutes),
+        strategy,
+        ..given.clone()
+    };
+    macro_rules! keep {
+        ($($member:ident),*) => { $(if after.$member.is_none() { after.$member.clone_from(&before.$member); })* };
+    }
+    keep!(deployment_circuit_breaker, alarms);
+    if same {
+        keep!(lifecycle_hooks, canary_configuration, linear_configuration, early_success_criteria);
+    }
+    after
+}
+
 /// Checks the deployment configuration of a service beyond its percentages.
 ///
 /// # Errors

@@ -191,6 +191,21 @@ async fn a_rolling_update_with_a_bake_time_is_watched_before_it_is_successful() 
 }
 
 #[tokio::test]
+async fn an_update_keeps_what_it_does_not_name_as_long_as_the_strategy_stays() {
+    let world = updating(json!({"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 20.0}})).await;
+    update(&world, json!({"deploymentConfiguration": {"bakeTimeInMinutes": 3}})).await;
+    let configuration = service(&world).await["deploymentConfiguration"].clone();
+    assert_eq!(
+        (&configuration["strategy"], &configuration["canaryConfiguration"]["canaryPercent"]),
+        (&json!("CANARY"), &json!(20.0))
+    );
+    update(&world, json!({"deploymentConfiguration": {"strategy": "ROLLING"}})).await;
+    let configuration = service(&world).await["deploymentConfiguration"].clone();
+    assert!(configuration.get("canaryConfiguration").is_none(), "{configuration}");
+    assert_eq!(configuration["bakeTimeInMinutes"], 3);
+}
+
+#[tokio::test]
 async fn deployment_configurations_that_cannot_be_are_refused() {
     let (world, _) = world(1).await;
     let hook = |own: Value| {
