@@ -129,6 +129,7 @@ impl Maker {
             registered_by: format!("arn:aws:iam::{ACCOUNT}:root"),
             deregistered_at: None,
             delete_requested_at: None,
+            daemon: None,
             tags: Tags::new(),
         };
         let counter = FamilyRecord { family, last_revision: revision };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use longshore_api::ecs::InstanceHealthCheckResult;
 use longshore_model::account_setting::AccountSettingRecord;
 use longshore_model::capacity_provider::CapacityProviderRecord;
+use longshore_model::daemon::DaemonRecord;
 use longshore_model::record::encode;
 use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ContainerInstanceRecord, FamilyRecord, GrantRecord,
@@ -27,6 +28,16 @@ pub enum Change {
     PutTaskDefinition(Scope, Arc<TaskDefinitionRecord>),
     /// A task definition was deleted for good.
     DeleteTaskDefinition(Scope, String, u32),
+    /// A daemon task definition family's counter moved. Comes before the revision it counts.
+    PutDaemonFamily(Scope, Arc<FamilyRecord>),
+    /// A daemon task definition was registered or changed.
+    PutDaemonTaskDefinition(Scope, Arc<TaskDefinitionRecord>),
+    /// A daemon task definition was forgotten.
+    DeleteDaemonTaskDefinition(Scope, String, u32),
+    /// A daemon was made or changed.
+    PutDaemon(Scope, Arc<DaemonRecord>),
+    /// A daemon was forgotten: cluster, name.
+    DeleteDaemon(Scope, Id, String),
     /// A container instance was registered or changed.
     PutContainerInstance(Scope, Arc<ContainerInstanceRecord>),
     /// A container instance was forgotten: cluster, id.
@@ -95,6 +106,19 @@ impl Change {
             Self::DeleteTaskDefinition(scope, family, revision) => {
                 Op::Delete(keys::task_definition(scope, family, *revision))
             }
+            Self::PutDaemonFamily(scope, record) => {
+                Op::Put(keys::daemon_family(scope, &record.family), encode(&**record))
+            }
+            Self::PutDaemonTaskDefinition(scope, record) => {
+                Op::Put(keys::daemon_task_definition(scope, &record.family, record.revision), encode(&**record))
+            }
+            Self::DeleteDaemonTaskDefinition(scope, family, revision) => {
+                Op::Delete(keys::daemon_task_definition(scope, family, *revision))
+            }
+            Self::PutDaemon(scope, record) => {
+                Op::Put(keys::daemon(scope, record.cluster, &record.name), encode(&**record))
+            }
+            Self::DeleteDaemon(scope, cluster, name) => Op::Delete(keys::daemon(scope, *cluster, name)),
             Self::PutContainerInstance(scope, record) => {
                 Op::Put(keys::container_instance(scope, record.cluster, record.id), encode(&**record))
             }

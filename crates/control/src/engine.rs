@@ -321,7 +321,10 @@ async fn load(store: Arc<dyn Store>, seams: &Seams) -> Result<State, EngineError
         let changes = decoded?.await.unwrap_or(Err(EngineError::Store(StoreError::Closed)))?;
         for change in changes {
             match change {
-                Change::PutTaskDefinition(..) | Change::PutService(..) => late.push(change),
+                Change::PutTaskDefinition(..)
+                | Change::PutDaemonTaskDefinition(..)
+                | Change::PutDaemon(..)
+                | Change::PutService(..) => late.push(change),
                 change => {
                     // A task's key comes after all that it refers to. It is applied at once, while others are decoded:
                     // nearly everything that a large store holds is tasks.
@@ -355,6 +358,11 @@ fn load_change(key: &[u8], value: &[u8]) -> Result<Option<Change>, EngineError> 
         Kind::Cluster => decode(value).map(|record| Change::PutCluster(scope, Arc::new(record))),
         Kind::Family => decode(value).map(|record| Change::PutFamily(scope, Arc::new(record))),
         Kind::TaskDefinition => decode(value).map(|record| Change::PutTaskDefinition(scope, Arc::new(record))),
+        Kind::DaemonFamily => decode(value).map(|record| Change::PutDaemonFamily(scope, Arc::new(record))),
+        Kind::DaemonTaskDefinition => {
+            decode(value).map(|record| Change::PutDaemonTaskDefinition(scope, Arc::new(record)))
+        }
+        Kind::Daemon => decode(value).map(|record| Change::PutDaemon(scope, Arc::new(record))),
         Kind::ContainerInstance => decode(value).map(|record| Change::PutContainerInstance(scope, Arc::new(record))),
         Kind::Task => decode(value).map(|record| Change::PutTask(scope, Arc::new(record))),
         Kind::Service => decode(value).map(|record| Change::PutService(scope, Arc::new(record))),

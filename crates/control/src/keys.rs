@@ -21,6 +21,18 @@ pub(crate) fn task_definition(scope: &Scope, family: &str, revision: u32) -> Vec
     scoped(scope, format_args!("d/{family}/{revision:08x}"))
 }
 
+pub(crate) fn daemon_family(scope: &Scope, family: &str) -> Vec<u8> {
+    scoped(scope, format_args!("F/{family}"))
+}
+
+pub(crate) fn daemon_task_definition(scope: &Scope, family: &str, revision: u32) -> Vec<u8> {
+    scoped(scope, format_args!("D/{family}/{revision:08x}"))
+}
+
+pub(crate) fn daemon(scope: &Scope, cluster: Id, name: &str) -> Vec<u8> {
+    scoped(scope, format_args!("N/{cluster}/{name}"))
+}
+
 pub(crate) fn container_instance(scope: &Scope, cluster: Id, id: Id) -> Vec<u8> {
     scoped(scope, format_args!("i/{cluster}/{id}"))
 }
@@ -79,6 +91,9 @@ pub(crate) enum Kind {
     Cluster,
     Family,
     TaskDefinition,
+    DaemonFamily,
+    DaemonTaskDefinition,
+    Daemon,
     ContainerInstance,
     Task,
     Service,
@@ -117,6 +132,9 @@ pub(crate) fn parse(key: &[u8]) -> Option<(Option<Scope>, Kind)> {
         "c" => Kind::Cluster,
         "f" => Kind::Family,
         "d" => Kind::TaskDefinition,
+        "F" => Kind::DaemonFamily,
+        "D" => Kind::DaemonTaskDefinition,
+        "N" => Kind::Daemon,
         "i" => Kind::ContainerInstance,
         "t" => Kind::Task,
         "s" => Kind::Service,

@@ -12,13 +12,13 @@ use crate::engine::Engine;
 use crate::gateway::Gateway;
 use crate::history::History;
 use crate::operations::{
-    DEFAULT_CLUSTER, account_settings, capacity_providers, clusters, container_instances, poll, services, submit, tags,
-    task_definitions, task_sets, tasks,
+    DEFAULT_CLUSTER, account_settings, capacity_providers, clusters, container_instances, daemon_task_definitions,
+    daemons, poll, services, submit, tags, task_definitions, task_sets, tasks,
 };
 use crate::reconcilers::{
-    Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, EventDelivery, Reconciler, Reconcilers,
-    ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits,
-    TaskDefinitionDeletion,
+    Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, DaemonScheduler, DaemonSchedulerLimits,
+    DaemonTaskDefinitionDeletion, EventDelivery, Reconciler, Reconcilers, ServiceExpiry, ServiceExpiryLimits,
+    ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits, TaskDefinitionDeletion,
 };
 
 /// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
@@ -46,15 +46,19 @@ impl EcsService {
         let (engine, gateway) = (&service.engine, &service.gateway);
         let scheduler = ServiceScheduler::new(engine.clone(), ServiceSchedulerLimits::default());
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
-        let loops: [Arc<dyn Reconciler>; 8] = [
+        let daemons = DaemonScheduler::new(engine.clone(), DaemonSchedulerLimits::default());
+        engine.observe(Arc::new(daemons.waker(service.reconcilers.clone())));
+        let loops: [Arc<dyn Reconciler>; 10] = [
             Arc::new(EventDelivery::new(engine.clone(), history.events().clone())),
             Arc::new(scheduler),
+            Arc::new(daemons),
             Arc::new(TaskDeadlines::new(engine.clone(), gateway.clone(), TaskDeadlinesLimits::default())),
             Arc::new(Archiver::new(engine.clone(), history.stopped_tasks().clone(), ArchiverLimits::default())),
             Arc::new(ClientTokenExpiry(engine.clone())),
             Arc::new(ContainerInstanceExpiry(engine.clone())),
             Arc::new(TaskDefinitionDeletion(engine.clone())),
             Arc::new(ServiceExpiry::new(engine.clone(), ServiceExpiryLimits::default())),
+            Arc::new(DaemonTaskDefinitionDeletion(engine.clone())),
         ];
         for reconciler in loops {
             service.reconcilers.start(reconciler);
@@ -89,10 +93,10 @@ impl Service for EcsService {
     fn resources(
         &self,
         context: &RequestContext,
-        _operation: &'static Operation,
+        operation: &'static Operation,
         input: &Value,
     ) -> (Vec<String>, Vec<(String, Vec<String>)>) {
-        named_resources(&scope_of(context), input)
+        named_resources(&scope_of(context), operation.name, input)
     }
 
     fn call<'a>(
@@ -577,6 +581,102 @@ impl ecs::Ecs for EcsService {
         task_definitions::register(&self.engine, context, input).await
     }
 
+    async fn register_daemon_task_definition(
+        &self,
+        context: &RequestContext,
+        input: ecs::RegisterDaemonTaskDefinitionRequest,
+    ) -> Result<ecs::RegisterDaemonTaskDefinitionResponse, ServiceError> {
+        daemon_task_definitions::register(&self.engine, context, input).await
+    }
+
+    async fn describe_daemon_task_definition(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeDaemonTaskDefinitionRequest,
+    ) -> Result<ecs::DescribeDaemonTaskDefinitionResponse, ServiceError> {
+        daemon_task_definitions::describe(&self.engine, context, input).await
+    }
+
+    async fn list_daemon_task_definitions(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListDaemonTaskDefinitionsRequest,
+    ) -> Result<ecs::ListDaemonTaskDefinitionsResponse, ServiceError> {
+        daemon_task_definitions::list(&self.engine, context, input).await
+    }
+
+    async fn delete_daemon_task_definition(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteDaemonTaskDefinitionRequest,
+    ) -> Result<ecs::DeleteDaemonTaskDefinitionResponse, ServiceError> {
+        daemon_task_definitions::delete(&self.engine, context, input).await
+    }
+
+    async fn create_daemon(
+        &self,
+        context: &RequestContext,
+        input: ecs::CreateDaemonRequest,
+    ) -> Result<ecs::CreateDaemonResponse, ServiceError> {
+        daemons::create(&self.engine, context, input).await
+    }
+
+    async fn update_daemon(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateDaemonRequest,
+    ) -> Result<ecs::UpdateDaemonResponse, ServiceError> {
+        daemons::update(&self.engine, context, input).await
+    }
+
+    async fn delete_daemon(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteDaemonRequest,
+    ) -> Result<ecs::DeleteDaemonResponse, ServiceError> {
+        daemons::delete(&self.engine, context, input).await
+    }
+
+    async fn describe_daemon(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeDaemonRequest,
+    ) -> Result<ecs::DescribeDaemonResponse, ServiceError> {
+        daemons::describe(&self.engine, context, input).await
+    }
+
+    async fn list_daemons(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListDaemonsRequest,
+    ) -> Result<ecs::ListDaemonsResponse, ServiceError> {
+        daemons::list(&self.engine, context, input).await
+    }
+
+    async fn list_daemon_deployments(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListDaemonDeploymentsRequest,
+    ) -> Result<ecs::ListDaemonDeploymentsResponse, ServiceError> {
+        daemons::list_deployments(&self.engine, context, input).await
+    }
+
+    async fn describe_daemon_deployments(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeDaemonDeploymentsRequest,
+    ) -> Result<ecs::DescribeDaemonDeploymentsResponse, ServiceError> {
+        daemons::describe_deployments(&self.engine, context, input).await
+    }
+
+    async fn describe_daemon_revisions(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeDaemonRevisionsRequest,
+    ) -> Result<ecs::DescribeDaemonRevisionsResponse, ServiceError> {
+        daemons::describe_revisions(&self.engine, context, input).await
+    }
+
     async fn list_tags_for_resource(
         &self,
         context: &RequestContext,
@@ -602,6 +702,12 @@ impl ecs::Ecs for EcsService {
     }
 }
 
+/// Members that name another type of resource in one operation than elsewhere.
+const OWN_RESOURCE_MEMBERS: &[(&str, &str, Naming)] = &[
+    ("RegisterDaemonTaskDefinition", "family", Naming::Global("daemon-task-definition")),
+    ("ListDaemonTaskDefinitions", "family", Naming::Global("daemon-task-definition")),
+];
+
 /// Members that name the resource of a call, the most specific first, with the resource type of a bare name.
 const RESOURCE_MEMBERS: &[(&str, Naming)] = &[
     ("resourceArn", Naming::Global("")),
@@ -616,12 +722,18 @@ const RESOURCE_MEMBERS: &[(&str, Naming)] = &[
     ("service", Naming::InCluster("service")),
     ("services", Naming::InCluster("service")),
     ("serviceName", Naming::InCluster("service")),
+    ("daemonArn", Naming::Global("daemon")),
+    ("daemonName", Naming::InCluster("daemon")),
+    ("daemonDeploymentArns", Naming::Global("daemon-deployment")),
+    ("daemonRevisionArns", Naming::Global("daemon-revision")),
+    ("daemonTaskDefinition", Naming::Global("daemon-task-definition")),
     ("taskDefinition", Naming::Global("task-definition")),
     ("taskDefinitions", Naming::Global("task-definition")),
     ("family", Naming::Global("task-definition")),
     ("capacityProvider", Naming::Global("capacity-provider")),
     ("clusters", Naming::Global("cluster")),
     ("cluster", Naming::Global("cluster")),
+    ("clusterArn", Naming::Global("cluster")),
     ("clusterName", Naming::Global("cluster")),
 ];
 
@@ -634,7 +746,7 @@ enum Naming {
 }
 
 /// Long ARNs of what a request names, and its condition values: what the authorizer decides by.
-fn named_resources(scope: &Scope, input: &Value) -> (Vec<String>, Vec<(String, Vec<String>)>) {
+fn named_resources(scope: &Scope, operation: &str, input: &Value) -> (Vec<String>, Vec<(String, Vec<String>)>) {
     let Value::Map(members) = input else { return (vec!["*".to_owned()], Vec::new()) };
     let texts = |member: &str| -> Vec<&str> {
         match members.get(member) {
@@ -643,19 +755,22 @@ fn named_resources(scope: &Scope, input: &Value) -> (Vec<String>, Vec<(String, V
             _ => Vec::new(),
         }
     };
-    let cluster = texts("cluster").first().copied().unwrap_or(DEFAULT_CLUSTER);
+    let given = texts("cluster").first().or(texts("clusterArn").first()).copied();
+    let cluster = given.unwrap_or(DEFAULT_CLUSTER);
     let cluster = scope.cluster_name(cluster).unwrap_or(cluster);
     let arn = |naming: Naming, name: &str| match naming {
         _ if name.starts_with("arn:") => name.to_owned(),
         Naming::InCluster(kind) => scope.ecs_arn(format_args!("{kind}/{cluster}/{name}")),
         Naming::Global(kind) => scope.ecs_arn(format_args!("{kind}/{name}")),
     };
-    let named = RESOURCE_MEMBERS.iter().find_map(|(member, naming)| {
+    let own =
+        OWN_RESOURCE_MEMBERS.iter().filter(|(of, ..)| *of == operation).map(|(_, member, naming)| (*member, *naming));
+    let named = own.chain(RESOURCE_MEMBERS.iter().copied()).find_map(|(member, naming)| {
         let names = texts(member);
-        (!names.is_empty()).then(|| names.iter().map(|name| arn(*naming, name)).collect::<Vec<_>>())
+        (!names.is_empty()).then(|| names.iter().map(|name| arn(naming, name)).collect::<Vec<_>>())
     });
     let mut conditions = Vec::new();
-    if members.contains_key("cluster") {
+    if given.is_some() {
         conditions.push(("ecs:cluster".to_owned(), vec![scope.cluster_arn(cluster)]));
     }
     if let Some(Value::List(tags)) = members.get("tags") {
@@ -678,8 +793,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn named(members: &[(&str, Value)]) -> Vec<String> {
+        named_by("", members)
+    }
+
+    fn named_by(operation: &str, members: &[(&str, Value)]) -> Vec<String> {
         let members: BTreeMap<_, _> = members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        named_resources(&Scope::new("123456789012", "eu-west-1"), &Value::Map(members)).0
+        named_resources(&Scope::new("123456789012", "eu-west-1"), operation, &Value::Map(members)).0
     }
 
     fn text(text: &str) -> Value {
@@ -693,6 +812,10 @@ mod tests {
         assert_eq!(named(&[("tasks", Value::List(vec![text("abc")]))]), arn("task/default/abc"));
         assert_eq!(named(&[("taskDefinition", text("web:3")), ("cluster", text("c"))]), arn("task-definition/web:3"));
         assert_eq!(named(&[("cluster", text("c"))]), arn("cluster/c"));
+        assert_eq!(named(&[("daemonName", text("d")), ("clusterArn", text("c"))]), arn("daemon/c/d"));
+        let family = [("family", text("f"))];
+        assert_eq!(named_by("RegisterDaemonTaskDefinition", &family), arn("daemon-task-definition/f"));
+        assert_eq!(named_by("RegisterTaskDefinition", &family), arn("task-definition/f"));
         assert_eq!(named(&[]), ["*"]);
     }
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use longshore_model::account_setting::AccountSettingRecord;
 use longshore_model::capacity_provider::CapacityProviderRecord;
+use longshore_model::daemon::DaemonRecord;
 use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceStatus, DesiredStatus, GrantRecord,
-    IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskRecord, TaskStatus,
+    IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskDefinitionRecord, TaskRecord, TaskStatus,
 };
 use longshore_model::service::{ServiceRecord, ServiceStatus};
 use longshore_model::{Id, Scope};
@@ -59,6 +60,8 @@ pub struct ScopeState {
     lenders: BTreeSet<Id>,
     /// Task definition families by name.
     pub families: BTreeMap<String, FamilyState>,
+    /// Daemon task definition families by name.
+    pub daemon_families: BTreeMap<String, FamilyState>,
     /// Choices of account settings by name and principal.
     pub account_settings: BTreeMap<(String, String), Arc<AccountSettingRecord>>,
     /// Capacity providers by name, INACTIVE ones included.
@@ -80,6 +83,8 @@ pub struct ClusterState {
     pub services: BTreeMap<String, Arc<ServiceRecord>>,
     /// Service deployments and revisions, by service. Outlive the service by a while.
     pub service_history: BTreeMap<String, ServiceHistory>,
+    /// Daemons by name.
+    pub daemons: BTreeMap<String, Arc<DaemonRecord>>,
     /// Indexes of `tasks`.
     pub index: TaskIndex,
 }
@@ -144,7 +149,10 @@ impl TaskIndex {
     }
 
     fn insert(&mut self, task: &TaskRecord) {
-        add(&mut self.family, &task.family, task.id);
+        // Families of daemon task definitions are others, though their names may be the same.
+        if task.daemon.is_none() {
+            add(&mut self.family, &task.family, task.id);
+        }
         add(&mut self.group, &task.group, task.id);
         if let Some(started_by) = &task.started_by {
             add(&mut self.started_by, started_by, task.id);
@@ -199,6 +207,7 @@ impl ClusterState {
             tasks: BTreeMap::new(),
             services: BTreeMap::new(),
             service_history: BTreeMap::new(),
+            daemons: BTreeMap::new(),
             index: TaskIndex::default(),
         }
     }
@@ -233,6 +242,13 @@ impl ScopeState {
     #[must_use]
     pub fn cluster_named(&self, name: &str) -> Option<&ClusterState> {
         self.clusters.get(self.names.get(name)?)
+    }
+
+    /// The definition of a task, be it a task definition or a daemon's.
+    #[must_use]
+    pub fn definition_of(&self, task: &TaskRecord) -> Option<&Arc<TaskDefinitionRecord>> {
+        let families = if task.daemon.is_some() { &self.daemon_families } else { &self.families };
+        families.get(&task.family)?.revisions.get(&task.revision)
     }
 
     /// The ACTIVE cluster called `name`.
@@ -308,6 +324,7 @@ static EMPTY_SCOPE: ScopeState = ScopeState {
     homes: BTreeMap::new(),
     lenders: BTreeSet::new(),
     families: BTreeMap::new(),
+    daemon_families: BTreeMap::new(),
     account_settings: BTreeMap::new(),
     capacity_providers: BTreeMap::new(),
     idempotency: BTreeMap::new(),
@@ -341,15 +358,7 @@ impl State {
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
             Change::PutCluster(scope, record) => self.put_cluster(scope, record),
-            Change::PutFamily(scope, record) => {
-                let families = &mut self.scope_mut(scope).families;
-                match families.get_mut(&record.family) {
-                    Some(family) => family.record = record.clone(),
-                    None => {
-                        families.insert(record.family.clone(), FamilyState::new(record.clone()));
-                    }
-                }
-            }
+            Change::PutFamily(scope, record) => FamilyState::put_in(&mut self.scope_mut(scope).families, record),
             Change::PutTaskDefinition(scope, record) => {
                 let family = self.scope_mut(scope).families.get_mut(&record.family);
                 family.expect("a family's counter is written before its revisions").put(record);
@@ -358,6 +367,24 @@ impl State {
                 if let Some(family) = self.scope_mut(scope).families.get_mut(name) {
                     family.delete(*revision);
                 }
+            }
+            Change::PutDaemonFamily(scope, record) => {
+                FamilyState::put_in(&mut self.scope_mut(scope).daemon_families, record);
+            }
+            Change::PutDaemonTaskDefinition(scope, record) => {
+                let family = self.scope_mut(scope).daemon_families.get_mut(&record.family);
+                family.expect("a family's counter is written before its revisions").put(record);
+            }
+            Change::DeleteDaemonTaskDefinition(scope, name, revision) => {
+                if let Some(family) = self.scope_mut(scope).daemon_families.get_mut(name) {
+                    family.delete(*revision);
+                }
+            }
+            Change::PutDaemon(scope, record) => {
+                self.cluster_mut(scope, record.cluster).daemons.insert(record.name.clone(), record.clone());
+            }
+            Change::DeleteDaemon(scope, cluster, name) => {
+                self.cluster_mut(scope, *cluster).daemons.remove(name);
             }
             Change::PutContainerInstance(scope, record) => {
                 let instances = &mut self.cluster_mut(scope, record.cluster).instances;
@@ -508,7 +535,9 @@ impl State {
     }
 
     fn count_use(&mut self, scope: &Scope, task: &TaskRecord, was_live: bool, is_live: bool) {
-        let Some(family) = self.scope_mut(scope).families.get_mut(&task.family) else { return };
+        let scope = self.scope_mut(scope);
+        let families = if task.daemon.is_some() { &mut scope.daemon_families } else { &mut scope.families };
+        let Some(family) = families.get_mut(&task.family) else { return };
         match (was_live, is_live) {
             (false, true) => family.task_began(task.revision),
             (true, false) => family.task_ended(task.revision),

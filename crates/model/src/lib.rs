@@ -6,6 +6,7 @@ pub mod account_setting;
 pub mod arn;
 pub mod capacity_provider;
 pub mod container_instance;
+pub mod daemon;
 pub mod fargate;
 pub mod id;
 pub mod names;

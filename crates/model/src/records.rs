@@ -108,6 +108,9 @@ pub struct TaskDefinitionRecord {
     /// When its deletion was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_requested_at: Option<Timestamp>,
+    /// What only a daemon's definition has; none in any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daemon: Option<crate::daemon::DaemonPart>,
     /// Tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: Tags,
@@ -320,6 +323,9 @@ pub struct TaskRecord {
     pub version: i64,
     /// `family:NAME`, `service:NAME`, or the caller's.
     pub group: String,
+    /// The daemon it belongs to: family and revision are then those of a daemon task definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daemon: Option<String>,
     /// The caller's mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<String>,

@@ -432,16 +432,15 @@ type Looked = (Arc<ContainerInstanceRecord>, BTreeMap<Id, Work>);
 /// Those of `tasks` that are on the instance and have not stopped.
 fn look_at(state: &State, address: &Address, tasks: impl Iterator<Item = Id>) -> Option<Looked> {
     let (_, instance) = address.look_up(state)?;
-    let families = &state.scope(&address.scope).families;
+    let records = state.scope(&address.scope);
     let mut found = BTreeMap::new();
     for id in tasks {
         let Some((cluster, task)) = address.task_here(state, id) else { continue };
         if task.last_status == TaskStatus::Stopped {
             continue;
         }
-        let definition = families.get(&task.family).and_then(|family| family.revisions.get(&task.revision));
-        let cluster = cluster.record.name.clone();
-        found.insert(id, Work { cluster, task: task.clone(), definition: definition.cloned() });
+        let (definition, cluster) = (records.definition_of(task).cloned(), cluster.record.name.clone());
+        found.insert(id, Work { cluster, task: task.clone(), definition });
     }
     Some((instance.record.clone(), found))
 }

@@ -8,6 +8,8 @@ mod arn_format_tests;
 pub mod capacity_providers;
 pub mod clusters;
 pub mod container_instances;
+pub mod daemon_task_definitions;
+pub mod daemons;
 pub(crate) mod idempotency;
 pub(crate) mod identifiers;
 pub mod poll;

@@ -8,6 +8,7 @@ use longshore_api::ecs::{
     UntagResourceRequest, UntagResourceResponse, error,
 };
 use longshore_model::capacity_provider::CapacityProviderRecord;
+use longshore_model::daemon::DaemonRecord;
 use longshore_model::records::{
     ClusterRecord, ClusterStatus, ContainerInstanceRecord, Tags, TaskDefinitionRecord, TaskRecord,
 };
@@ -18,6 +19,7 @@ use longshore_wire::RequestContext;
 use crate::changes::Change;
 use crate::engine::Engine;
 use crate::operations::cluster_not_found;
+use crate::operations::daemon_task_definitions;
 use crate::operations::task_definitions::Reference;
 use crate::service::scope_of;
 use crate::state::{ClusterState, ScopeState};
@@ -112,13 +114,17 @@ enum Name<'a> {
     CapacityProvider(&'a str),
     /// Cluster and name.
     Service(&'a str, &'a str),
+    /// Cluster and name.
+    Daemon(&'a str, &'a str),
+    /// Family and revision.
+    DaemonTaskDefinition(&'a str, u32),
 }
 
 impl<'a> Name<'a> {
     fn parse(scope: &Scope, text: &'a str) -> Result<Self, ServiceError> {
         let invalid = || {
             error::invalid_parameter_exception(format!(
-                "Invalid identifier: {text} is no ARN of a cluster, capacity provider, service, task definition, container instance or task of this account and region."
+                "Invalid identifier: {text} is no ARN of a cluster, capacity provider, service, daemon, task definition, daemon task definition, container instance or task of this account and region."
             ))
         };
         let arn = Arn::parse(text).filter(|arn| arn.is_ecs_in(scope)).ok_or_else(invalid)?;
@@ -130,7 +136,11 @@ impl<'a> Name<'a> {
                 Some(reference) if reference.revision.is_some() => Ok(Self::TaskDefinition(reference)),
                 _ => Err(invalid()),
             },
-            "container-instance" | "task" | "service" => {
+            "daemon-task-definition" => match daemon_task_definitions::parse(scope, text) {
+                Ok((family, Some(revision))) => Ok(Self::DaemonTaskDefinition(family, revision)),
+                _ => Err(invalid()),
+            },
+            "container-instance" | "task" | "service" | "daemon" => {
                 let Some((cluster, id)) = rest.split_once('/') else {
                     return Err(error::invalid_parameter_exception(
                         "Long arn format must be used for tagging operations",
@@ -139,6 +149,7 @@ impl<'a> Name<'a> {
                 Ok(match kind {
                     "task" => Self::Task(cluster, id),
                     "service" => Self::Service(cluster, id),
+                    "daemon" => Self::Daemon(cluster, id),
                     _ => Self::ContainerInstance(cluster, id),
                 })
             }
@@ -172,6 +183,15 @@ impl<'a> Name<'a> {
                 let service = state.cluster_named(cluster).and_then(|cluster| cluster.services.get(*name));
                 let service = service.ok_or_else(missing)?;
                 if service.short_arn { Err(short("service")) } else { Ok(Resource::Service(service)) }
+            }
+            Self::Daemon(cluster, name) => {
+                let daemon = state.cluster_named(cluster).and_then(|cluster| cluster.daemons.get(*name));
+                daemon.map(Resource::Daemon).ok_or_else(missing)
+            }
+            Self::DaemonTaskDefinition(family, revision) => {
+                let family = state.daemon_families.get(*family);
+                let found = family.and_then(|family| family.revisions.get(revision));
+                found.map(Resource::DaemonTaskDefinition).ok_or_else(missing)
             }
         }
     }
@@ -207,6 +227,8 @@ enum Resource<'a> {
     Task(&'a Arc<TaskRecord>),
     CapacityProvider(&'a Arc<CapacityProviderRecord>),
     Service(&'a Arc<ServiceRecord>),
+    Daemon(&'a Arc<DaemonRecord>),
+    DaemonTaskDefinition(&'a Arc<TaskDefinitionRecord>),
 }
 
 impl Resource<'_> {
@@ -218,6 +240,8 @@ impl Resource<'_> {
             Self::Task(record) => &record.tags,
             Self::CapacityProvider(record) => &record.tags,
             Self::Service(record) => &record.tags,
+            Self::Daemon(record) => &record.tags,
+            Self::DaemonTaskDefinition(record) => &record.tags,
         }
     }
 
@@ -242,6 +266,13 @@ impl Resource<'_> {
             Self::Service(record) => {
                 Change::PutService(scope, Arc::new(ServiceRecord { tags, ..ServiceRecord::clone(record) }))
             }
+            Self::Daemon(record) => {
+                Change::PutDaemon(scope, Arc::new(DaemonRecord { tags, ..DaemonRecord::clone(record) }))
+            }
+            Self::DaemonTaskDefinition(record) => {
+                let record = TaskDefinitionRecord { tags, ..TaskDefinitionRecord::clone(record) };
+                Change::PutDaemonTaskDefinition(scope, Arc::new(record))
+            }
             Self::Task(record) => Change::PutTask(scope, Arc::new(TaskRecord { tags, ..TaskRecord::clone(record) })),
         }
     }
@@ -264,10 +295,18 @@ mod tests {
         let group = "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:u:autoScalingGroupName/g";
         let provider = json!({"name": "p", "autoScalingGroupProvider": {"autoScalingGroupArn": group}});
         world.ok("CreateCapacityProvider", provider).await;
+        let agent = json!({"family": "f", "containerDefinitions": [{"name": "a", "image": "b", "memory": 4}]});
+        world.ok("RegisterDaemonTaskDefinition", agent).await;
+        let providers = json!({"cluster": "web", "capacityProviders": ["p"], "defaultCapacityProviderStrategy": []});
+        world.ok("PutClusterCapacityProviders", providers).await;
+        let daemon = json!({"daemonName": "d", "clusterArn": "web", "daemonTaskDefinitionArn": "f", "capacityProviderArns": ["p"]});
+        world.ok("CreateDaemon", daemon).await;
         let resources = [
             "cluster/web".to_owned(),
             "capacity-provider/p".to_owned(),
             "task-definition/f:1".to_owned(),
+            "daemon-task-definition/f:1".to_owned(),
+            "daemon/web/d".to_owned(),
             format!("container-instance/web/{instance}"),
             format!("task/web/{task}"),
         ];
@@ -350,6 +389,8 @@ mod tests {
             "task/web/x".to_owned(),
             "service/web/s".to_owned(),
             "capacity-provider/no".to_owned(),
+            "daemon/web/no".to_owned(),
+            "daemon-task-definition/f:9".to_owned(),
         ] {
             assert_eq!(refused(missing.clone()).await.0, "ResourceNotFoundException", "{missing}");
         }

@@ -9,7 +9,7 @@ use longshore_seams::{BoxFuture, Timestamp};
 use super::{Reconciler, Round};
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
-use crate::operations::task_definitions::finish_deletions;
+use crate::operations::{daemon_task_definitions, task_definitions};
 use crate::state::State;
 
 /// Most deletions of one transaction.
@@ -126,8 +126,34 @@ impl Reconciler for TaskDefinitionDeletion {
 
     fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
         Box::pin(async move {
-            let deleted = finish_deletions(&self.0).await.map_err(|error| error.to_string())?;
+            let deleted = task_definitions::finish_deletions(&self.0).await.map_err(|error| error.to_string())?;
             Ok(if deleted == 0 { Round::Done } else { Round::More })
+        })
+    }
+}
+
+/// Makes daemon task definitions DELETED that were to be deleted and that nothing uses any more, and
+/// forgets them an hour later.
+#[derive(Debug)]
+pub struct DaemonTaskDefinitionDeletion(
+    /// The working set.
+    pub Engine,
+);
+
+impl Reconciler for DaemonTaskDefinitionDeletion {
+    fn name(&self) -> &'static str {
+        "daemon-task-definition-deletion"
+    }
+
+    /// Short: clients wait for DELETED.
+    fn period(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        Box::pin(async move {
+            let moved = daemon_task_definitions::finish_deletions(&self.0).await.map_err(|error| error.to_string())?;
+            Ok(if moved == 0 { Round::Done } else { Round::More })
         })
     }
 }

@@ -4,7 +4,9 @@
 //! repeats until there is nothing left; it runs when woken and periodically. So the happy path and
 //! recovery from a crash are the same.
 
+mod agenda;
 mod archiver;
+mod daemons;
 mod deadlines;
 mod delivery;
 mod expiry;
@@ -14,9 +16,10 @@ mod services;
 mod tests;
 
 pub use archiver::{Archiver, ArchiverLimits};
+pub use daemons::{DaemonScheduler, DaemonSchedulerLimits, DaemonWaker};
 pub use deadlines::{TaskDeadlines, TaskDeadlinesLimits};
 pub use delivery::EventDelivery;
-pub use expiry::{ClientTokenExpiry, ContainerInstanceExpiry, TaskDefinitionDeletion};
+pub use expiry::{ClientTokenExpiry, ContainerInstanceExpiry, DaemonTaskDefinitionDeletion, TaskDefinitionDeletion};
 pub use services::{ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceWaker};
 
 use std::collections::BTreeMap;

@@ -22,6 +22,16 @@ impl FamilyState {
         Self { record, revisions: BTreeMap::new(), tasks: BTreeMap::new(), by_status: BTreeMap::new() }
     }
 
+    /// Puts a counter into `families`.
+    pub(super) fn put_in(families: &mut BTreeMap<String, Self>, record: &Arc<FamilyRecord>) {
+        match families.get_mut(&record.family) {
+            Some(family) => family.record = record.clone(),
+            None => {
+                families.insert(record.family.clone(), Self::new(record.clone()));
+            }
+        }
+    }
+
     /// Revisions with `status`, oldest first.
     #[must_use]
     pub fn with_status(&self, status: TaskDefinitionStatus) -> &BTreeSet<u32> {

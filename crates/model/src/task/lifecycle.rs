@@ -92,6 +92,19 @@ fn settle(task: &mut TaskRecord) {
     }
 }
 
+/// Whether an essential container has a health check.
+#[must_use]
+pub fn is_checked(task: &TaskRecord) -> bool {
+    task.containers.iter().any(|container| container.essential && container.health.is_some())
+}
+
+/// Whether a task ended without ever having run, and not because somebody wanted so.
+#[must_use]
+pub fn has_failed(task: &TaskRecord) -> bool {
+    let wanted = matches!(task.stop_code, Some(TaskStopCode::UserInitiated | TaskStopCode::ServiceSchedulerInitiated));
+    task.last_status == TaskStatus::Stopped && task.times.started.is_none() && !wanted
+}
+
 /// Wants the task stopped. The first cause stands.
 #[must_use]
 pub fn stop(task: &TaskRecord, cause: &StopCause, now: Timestamp) -> Option<TaskRecord> {

@@ -182,6 +182,7 @@ pub(super) mod tests {
             desired_status: DesiredStatus::Running,
             version: 1,
             group: "family:f".to_owned(),
+            daemon: None,
             started_by: None,
             launch_type: LaunchType::Ec2,
             capacity_provider: None,

@@ -130,6 +130,12 @@ pub(crate) fn check_removable(cluster: &ClusterState, scope: &Scope, left: &[Str
             }
         }
     }
+    for daemon in cluster.daemons.values() {
+        let wanted = daemon.current().map(|it| &it.target().capacity_providers);
+        if let Some(name) = wanted.into_iter().flatten().find(|name| is_removed(name)) {
+            return in_use(name, daemon.arn(scope, &cluster.record.name));
+        }
+    }
     for task in cluster.tasks.values().filter(|task| task.last_status != TaskStatus::Stopped) {
         if let Some(name) = task.capacity_provider.as_deref().filter(|name| is_removed(name)) {
             return in_use(name, scope.task_arn(&cluster.record.name, task.id));

@@ -51,6 +51,11 @@ fn check_empty(cluster: &ClusterState) -> Result<(), ServiceError> {
             "The Cluster cannot be deleted while Services are active.",
         ));
     }
+    if let Some(daemon) = cluster.daemons.keys().next() {
+        return Err(error::cluster_contains_services_exception(format!(
+            "The Cluster cannot be deleted while Daemons are active: delete the daemon {daemon} first."
+        )));
+    }
     if cluster.tasks.len() > cluster.index.stopped.len() {
         return Err(error::cluster_contains_tasks_exception("The Cluster cannot be deleted while Tasks are active."));
     }

@@ -70,6 +70,7 @@ pub async fn register(
                 registered_by,
                 deregistered_at: None,
                 delete_requested_at: None,
+                daemon: None,
                 tags,
             });
             changes.push(Change::PutTaskDefinition(scope.clone(), record.clone()));

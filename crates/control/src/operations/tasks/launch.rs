@@ -158,6 +158,7 @@ impl<'a> Launch<'a> {
             desired_status: DesiredStatus::Running,
             version: 1,
             group: self.group.clone(),
+            daemon: None,
             started_by: self.started_by.map(str::to_owned),
             launch_type: self.launch_type.clone(),
             capacity_provider: provider,

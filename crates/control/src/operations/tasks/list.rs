@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use longshore_api::{ServiceError, ecs};
+use longshore_model::daemon::DaemonRecord;
 use longshore_model::records::TaskRecord;
 use longshore_model::{Id, Scope};
 use longshore_wire::RequestContext;
@@ -49,6 +50,7 @@ struct Filter<'a> {
     family: Option<&'a str>,
     started_by: Option<&'a str>,
     group: Option<String>,
+    daemon: Option<&'a str>,
     desired_status: &'a str,
     launch_type: Option<&'a ecs::LaunchType>,
     /// `None` when nothing can match.
@@ -62,7 +64,8 @@ impl<'a> Filter<'a> {
             instance: None,
             family: given(&input.family),
             started_by: given(&input.started_by),
-            group: given(&input.service_name).map(|service| format!("service:{}", service_name(service))),
+            group: given(&input.service_name).map(|service| format!("service:{}", name_in(service))),
+            daemon: given(&input.daemon_name).map(name_in),
             desired_status: input.desired_status.as_ref().map_or("RUNNING", |status| status.as_str()),
             launch_type: input.launch_type.as_ref(),
             smallest: None,
@@ -96,8 +99,8 @@ impl<'a> Filter<'a> {
             }
             indexes.push(tasks);
         }
-        if given(&input.daemon_name).is_some() {
-            indexes.push(None);
+        if let Some(daemon) = filter.daemon {
+            indexes.push(index.group.get(&DaemonRecord::group_of(daemon)));
         }
         let all: Option<Vec<&BTreeSet<Id>>> = indexes.into_iter().collect();
         filter.smallest = all.and_then(|all| all.into_iter().min_by_key(|ids| ids.len()));
@@ -110,11 +113,12 @@ impl<'a> Filter<'a> {
             && self.family.is_none_or(|family| task.family == family)
             && self.started_by.is_none_or(|mark| task.started_by.as_deref() == Some(mark))
             && self.group.as_ref().is_none_or(|group| task.group == *group)
+            && self.daemon.is_none_or(|daemon| task.daemon.as_deref() == Some(daemon))
             && self.launch_type.is_none_or(|launch_type| task.launch_type == *launch_type)
     }
 }
 
-/// The name in a service's name or ARN.
-fn service_name(named: &str) -> &str {
+/// The name in a service's or daemon's name or ARN.
+fn name_in(named: &str) -> &str {
     if named.starts_with("arn:") { named.rsplit('/').next().unwrap_or(named) } else { named }
 }

@@ -2,7 +2,7 @@
 
 use longshore_api::ecs;
 use longshore_model::records::{ContainerRecord, TaskRecord, TaskStatus};
-use longshore_model::{Scope, tags};
+use longshore_model::{Scope, daemon, tags};
 
 /// `agent_connected` is that of the task's container instance; tags only when asked for.
 pub(crate) fn view(
@@ -51,10 +51,17 @@ pub(crate) fn view(
         stopped_reason: task.stopped_reason.clone(),
         stopping_at: times.stopping,
         tags: Some(if with_tags { tags::to_list(&task.tags) } else { Vec::new() }),
-        task_definition_arn: Some(scope.task_definition_arn(&task.family, task.revision)),
+        task_definition_arn: Some(definition_arn(scope, task)),
         task_arn: Some(task_arn),
         version: Some(task.version),
         ..ecs::Task::default()
+    }
+}
+
+fn definition_arn(scope: &Scope, task: &TaskRecord) -> String {
+    match &task.daemon {
+        None => scope.task_definition_arn(&task.family, task.revision),
+        Some(_) => daemon::task_definition_arn(scope, &task.family, task.revision),
     }
 }
 

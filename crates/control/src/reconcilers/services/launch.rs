@@ -65,7 +65,7 @@ fn tags(cluster: &ClusterState, service: &ServiceRecord, definition: &TaskDefini
 }
 
 /// What ECS says of tasks that were not placed.
-pub(super) fn unplaced(unplaced: &Unplaced<'_>) -> String {
+pub(in crate::reconcilers) fn unplaced(unplaced: &Unplaced<'_>) -> String {
     const NONE: &str = "was unable to place a task because no container instance met all of its requirements.";
     const MORE: &str = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
     match unplaced {

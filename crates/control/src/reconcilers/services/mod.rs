@@ -4,13 +4,13 @@
 //! step that was planned on old news cannot harm. Commits say which services to look at; every
 //! one is looked at now and then all the same.
 
-mod agenda;
 mod expiry;
-mod launch;
+pub(super) mod launch;
 mod rollout;
 mod stages;
 mod task_sets;
-mod work;
+mod waker;
+pub(super) mod work;
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +19,8 @@ mod tests_service_deployments;
 #[cfg(test)]
 mod tests_stages;
 
-pub use agenda::ServiceWaker;
 pub use expiry::{ServiceExpiry, ServiceExpiryLimits};
+pub use waker::ServiceWaker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +28,8 @@ use std::time::Duration;
 use longshore_api::ServiceError;
 use longshore_seams::BoxFuture;
 
-use self::agenda::{Agenda, Key};
 use self::work::Work;
+use super::agenda::{Agenda, Key};
 use super::{Reconciler, Reconcilers, Round};
 use crate::changes::Change;
 use crate::engine::Engine;
@@ -85,27 +85,10 @@ impl ServiceScheduler {
         ServiceWaker::new(self.agenda.clone(), reconcilers)
     }
 
-    /// Puts on the agenda what is due, and every service when that is due; answers the next ones.
+    /// The next services to look at.
     fn next(&self) -> Vec<Key> {
-        let now = self.engine.seams().clock.now();
-        let clusters = self.agenda.due(now);
-        let every = self.agenda.begin_pass(now, self.limits.look_again);
-        if every || !clusters.is_empty() {
-            let keys: Vec<Key> = self.engine.peek(|state| {
-                let all = state
-                    .scopes()
-                    .flat_map(|(scope, records)| records.clusters.values().map(move |cluster| (scope, cluster)));
-                let looked_at =
-                    all.filter(|(scope, cluster)| every || clusters.contains(&((*scope).clone(), cluster.record.id)));
-                looked_at
-                    .flat_map(|(scope, cluster)| {
-                        cluster.services.keys().map(move |name| (scope.clone(), cluster.record.id, name.clone()))
-                    })
-                    .collect()
-            });
-            self.agenda.add(keys);
-        }
-        self.agenda.take(BATCH)
+        self.agenda
+            .next(&self.engine, self.limits.look_again, BATCH, |cluster| cluster.services.keys().cloned().collect())
     }
 
     /// One step of one service.

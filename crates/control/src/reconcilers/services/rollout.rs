@@ -1,12 +1,13 @@
 //! How a deployment goes: its beginning, its failures and the way back, its end.
 
-use longshore_api::ecs::{DeploymentRolloutState, HealthStatus, ServiceDeploymentStatus, TaskStopCode};
+use longshore_api::ecs::{DeploymentRolloutState, HealthStatus, ServiceDeploymentStatus};
 use longshore_model::Id;
-use longshore_model::records::{TaskRecord, TaskStatus};
+use longshore_model::records::TaskStatus;
 use longshore_model::service::{DeploymentRecord, Stage, failure_threshold, throttle};
+use longshore_model::task;
 use longshore_seams::Timestamp;
 
-use super::work::{Live, Work, is_checked};
+use super::work::{Live, Work};
 use crate::operations::services::freeze_counts;
 
 impl Work<'_> {
@@ -58,7 +59,7 @@ impl Work<'_> {
             .filter_map(|id| self.cluster.tasks.get(id))
             .filter_map(|task| {
                 let key = (task.times.stopped?, task.id);
-                (primary.counted.is_none_or(|counted| key > counted)).then(|| (key.0, key.1, has_failed(task)))
+                (primary.counted.is_none_or(|counted| key > counted)).then(|| (key.0, key.1, task::has_failed(task)))
             })
             .collect();
         ended.sort_unstable();
@@ -255,12 +256,6 @@ impl Work<'_> {
 
 /// Whether a task runs, and its health checks, if it has any, say that it is well.
 pub(super) fn is_fit(it: &Live<'_>) -> bool {
-    let well = !is_checked(it.task) || it.task.health == Some(HealthStatus::Healthy);
+    let well = !task::is_checked(it.task) || it.task.health == Some(HealthStatus::Healthy);
     it.task.last_status == TaskStatus::Running && well
-}
-
-/// Whether a task ended without ever having run, and not because somebody wanted so.
-fn has_failed(task: &TaskRecord) -> bool {
-    let wanted = matches!(task.stop_code, Some(TaskStopCode::UserInitiated | TaskStopCode::ServiceSchedulerInitiated));
-    task.times.started.is_none() && !wanted
 }

@@ -159,7 +159,7 @@ impl<'a> Work<'a> {
         if task.last_status != TaskStatus::Running {
             return (false, None);
         }
-        if is_checked(task) {
+        if task::is_checked(task) {
             return (task.health == Some(HealthStatus::Healthy), None);
         }
         let settled = task.times.started.unwrap_or(task.created_at).plus(self.limits.settle);
@@ -415,13 +415,8 @@ impl std::fmt::Debug for Work<'_> {
     }
 }
 
-/// Whether an essential container has a health check.
-pub(super) fn is_checked(task: &TaskRecord) -> bool {
-    task.containers.iter().any(|container| container.essential && container.health.is_some())
-}
-
 /// Whether the daemon belongs on the instance, be there room now or not.
-fn may_host(instance: &InstanceState, request: &Request) -> bool {
+pub(in crate::reconcilers) fn may_host(instance: &InstanceState, request: &Request) -> bool {
     let bars = |refusal: &Refusal| matches!(refusal, Refusal::Inactive | Refusal::Attribute(_) | Refusal::MemberOf);
     !refusals(instance.node(), request).iter().any(bars)
 }
