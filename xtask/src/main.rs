@@ -5,6 +5,7 @@ mod built;
 mod codegen;
 mod compatibility;
 mod coverage;
+mod errors;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ usage: cargo xtask <task>
                     count the requirement rows that tests prove; fails on an unknown row
   compatibility [--check]
                     write docs/compatibility.md; --check fails when it is stale
+  errors [--check]  write docs/errors.md, the catalogue of errors; --check fails when it is stale
   bench [SCENARIO...] [--output table|json] [--strict]
                     measure a release build; fails when a relative floor is missed (benches/README.md)
   ci                everything that must hold before a change lands: .ci/run
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "codegen" => codegen::task(rest),
         "coverage" => coverage::task(rest),
         "compatibility" => compatibility::task(rest),
+        "errors" => errors::task(rest),
         "bench" => bench::task(rest),
         "ci" => ci(),
         "help" | "--help" | "-h" => {

@@ -14,6 +14,14 @@ fn boto3_waits_and_pages_with_its_own_waiters_and_paginators() {
     assert!(printed.ends_with("all well\n"), "{printed}");
 }
 
+// spec: 01-007
+#[test]
+fn boto3_raises_the_exceptions_of_the_model() {
+    let longshore = Longshore::server();
+    let printed = longshore.python("errors.py", &[]);
+    assert!(printed.ends_with("all raised\n"), "{printed}");
+}
+
 #[test]
 fn the_command_line_runs_shows_reads_and_stops() {
     let longshore = Longshore::up("oci");
