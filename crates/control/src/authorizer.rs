@@ -95,10 +95,13 @@ mod tests {
         assert_eq!(decide(root("210987654321"), "ecs:DeleteCluster").unwrap_err().code, "AccessDeniedException");
     }
 
+    // spec: 20-097
     #[test]
     fn an_agent_may_do_only_what_agents_do_in_its_own_region() {
         assert!(decide(agent("us-east-1"), "ecs:SubmitTaskStateChange").is_ok());
-        assert!(decide(agent("us-east-1"), "ecs:RunTask").is_err());
+        let refused = decide(agent("us-east-1"), "ecs:RunTask").unwrap_err();
+        let expected = format!("User: {} is not authorized to perform: ecs:RunTask on resource: *", agent("").arn());
+        assert!(refused.message.starts_with(&expected), "{refused}");
         assert!(decide(agent("eu-west-1"), "ecs:SubmitTaskStateChange").is_err());
     }
 

@@ -67,6 +67,23 @@ stopped.wait(tasks=tasks)
 print("tasks_stopped")
 
 for number in range(5):
+    ecs.create_service(serviceName=f"paged-{number}", taskDefinition="alpha", desiredCount=0)
+all_in_pages(ecs, "list_services", "serviceArns", 5, 2)
+assert pages(ecs, "list_services_by_namespace", "serviceArns", 2, namespace="none")[0] == []
+names = {"serviceLongArnFormat", "taskLongArnFormat", "awsvpcTrunking"}
+for name in names:
+    ecs.put_account_setting(name=name, value="enabled")
+settings = all_in_pages(ecs, "list_account_settings", "settings", 3, 2)
+assert {setting["name"] for setting in settings} == names
+token, providers = None, []
+while token != "":
+    more = {"nextToken": token} if token else {}
+    answer = ecs.describe_capacity_providers(maxResults=1, **more)
+    providers += [provider["name"] for provider in answer["capacityProviders"]]
+    token = answer.get("nextToken", "")
+assert providers == ["FARGATE", "FARGATE_SPOT"], providers
+
+for number in range(5):
     logs.create_log_group(logGroupName=f"/paged/{number}")
     logs.create_log_stream(logGroupName="/paged/0", logStreamName=f"stream-{number}")
 all_in_pages(logs, "describe_log_groups", "logGroups", 5, 2, logGroupNamePrefix="/paged/")

@@ -367,7 +367,7 @@ fn check_network(settings: &Service, definition: &TaskDefinition) -> Result<(), 
     let awsvpc = definition.network_mode == Some(NetworkMode::Awsvpc);
     let fargate = is_fargate(settings);
     if fargate && !awsvpc {
-        return refused("The FARGATE launch type needs a task definition with networkMode 'awsvpc'.");
+        return refused("Task definition does not support launch_type FARGATE.");
     }
     let given = settings.network_configuration.as_ref().and_then(|it| it.awsvpc_configuration.as_ref());
     match given {

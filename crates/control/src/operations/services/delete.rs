@@ -18,7 +18,7 @@ use crate::service::scope_of;
 /// Makes a service DRAINING; it is INACTIVE once none of its tasks runs any more.
 ///
 /// # Errors
-/// `ClusterNotFoundException`, `ServiceNotFoundException`, `ServiceNotActiveException`,
+/// `ClusterNotFoundException`, `ServiceNotFoundException` (also when it is INACTIVE),
 /// `InvalidParameterException` while tasks are wanted and `force` is not given.
 pub async fn delete_service(
     engine: &Engine,
@@ -32,7 +32,8 @@ pub async fn delete_service(
             let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
             let before = resolve_service(cluster, &scope, input.service.as_deref())?;
             if before.status == ServiceStatus::Inactive {
-                return Err(error::service_not_active_exception("Service was not ACTIVE."));
+                // The model has no ServiceNotActiveException here.
+                return Err(error::service_not_found_exception("Service not found."));
             }
             let wanted = before.desired_count > 0 && !before.is_daemon();
             if before.status == ServiceStatus::Active && wanted && input.force != Some(true) {

@@ -43,6 +43,7 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
         pending_count: Some(pending),
         task_definition: primary
             .or(primary_set.map(|it| &it.deployment))
+            .or(record.last_completed.as_deref())
             .map(|it| scope.task_definition_arn(&it.family, it.revision)),
         task_sets: (record.controller() != DeploymentControllerType::Ecs).then_some(task_sets),
         events: Some(record.events.clone()),

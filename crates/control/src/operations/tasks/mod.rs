@@ -8,6 +8,8 @@ mod capacity_tests;
 mod describe;
 mod execute;
 pub(crate) mod launch;
+#[cfg(test)]
+mod launch_type_tests;
 mod list;
 mod network;
 pub(crate) mod placement;

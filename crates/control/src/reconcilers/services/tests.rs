@@ -485,3 +485,24 @@ async fn new_tasks_follow_the_placement_that_an_update_sets() {
     let there = tasks(&world).await.iter().filter(|task| task["containerInstanceArn"] == *only).count();
     assert_eq!(there, 1);
 }
+
+#[tokio::test]
+async fn a_deleted_service_stays_described_with_its_definition_and_is_not_found_again() {
+    let (world, _) = world(1).await;
+    create(&world, json!({"desiredCount": 1})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    reconcile(&world).await;
+    world.ok("DeleteService", json!({"service": "web", "force": true})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    reconcile(&world).await;
+    let gone = service(&world).await;
+    assert_eq!((&gone["status"], &gone["deployments"]), (&json!("INACTIVE"), &json!([])));
+    assert_eq!(gone["taskDefinition"], world.arn("task-definition/web:1"));
+    let again = world.refused("DeleteService", json!({"service": "web"})).await;
+    assert_eq!(again, ("ServiceNotFoundException", "Service not found.".to_owned()));
+    let scaled = world.refused("UpdateService", json!({"service": "web", "desiredCount": 1})).await;
+    assert_eq!(scaled, ("ServiceNotActiveException", "Service was not ACTIVE.".to_owned()));
+    create(&world, json!({"desiredCount": 0})).await;
+}
