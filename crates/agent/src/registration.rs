@@ -6,7 +6,7 @@ use crate::config::AgentConfig;
 use crate::plane::{Attribute, InstanceRegistration, Resource};
 
 /// Capabilities of this agent whatever the runtime: each stands for something that works here.
-const CAPABILITIES: [&str; 9] = [
+const CAPABILITIES: [&str; 10] = [
     "com.amazonaws.ecs.capability.privileged-container",
     "ecs.capability.container-health-check",
     "ecs.capability.container-ordering",
@@ -17,6 +17,8 @@ const CAPABILITIES: [&str; 9] = [
     "ecs.capability.full-sync",
     "ecs.capability.increased-task-cpu-limit",
     "ecs.capability.task-cpu-mem-limit",
+    // Its containers share a network namespace with an address of its own.
+    "ecs.capability.task-eni",
 ];
 
 const REMOTE_API: &str = "com.amazonaws.ecs.capability.docker-remote-api.";
@@ -58,9 +60,9 @@ fn attributes(config: &AgentConfig, runtime: &RuntimeInfo, first: bool) -> Vec<A
     if let Some(zone) = &config.availability_zone {
         attributes.push(valued("ecs.availability-zone", zone));
     }
-    if first {
-        attributes.extend(config.attributes.iter().map(|(name, value)| valued(name, value)));
-    }
+    // Built-in ones are replaced at each registration, custom ones stay as users have set them.
+    let sent = config.attributes.iter().filter(|(name, _)| first || name.starts_with("ecs."));
+    attributes.extend(sent.map(|(name, value)| valued(name, value)));
     attributes
 }
 
@@ -97,6 +99,7 @@ mod tests {
     fn config() -> AgentConfig {
         let mut config = AgentConfig::new("/d".into(), 2, 24_105);
         config.attributes.insert("stack".into(), "prod".into());
+        config.attributes.insert("ecs.longshore.fargate".into(), "also".into());
         config.tags.insert("k".into(), "v".into());
         config
     }
@@ -139,9 +142,10 @@ mod tests {
         ] {
             assert!(named.contains(&expected.to_owned()), "{expected} in {named:?}");
         }
-        assert!(!named.iter().any(|name| name.contains("task-eni") || name.contains("task-iam-role")));
+        assert!(!named.iter().any(|name| name.contains("task-iam-role")));
         let again = registration(&config(), "demo", Some("arn:i"), &runtime());
         assert!(!names(&again).contains(&"stack=prod".to_owned()));
+        assert!(names(&again).contains(&"ecs.longshore.fargate=also".to_owned()));
         assert!(again.tags.is_empty() && !first.tags.is_empty());
     }
 

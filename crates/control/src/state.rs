@@ -16,6 +16,7 @@ use longshore_model::records::{
 };
 use longshore_model::service::{ServiceRecord, ServiceStatus};
 use longshore_model::{Id, Scope};
+use longshore_scheduler::Index;
 
 use crate::changes::Change;
 
@@ -87,6 +88,8 @@ pub struct ClusterState {
     pub daemons: BTreeMap<String, Arc<DaemonRecord>>,
     /// Indexes of `tasks`.
     pub index: TaskIndex,
+    /// The ACTIVE container instances that users see, arranged for placement.
+    pub placement: Index<Id>,
 }
 
 /// Ways to find tasks without looking at all of them.
@@ -209,6 +212,7 @@ impl ClusterState {
             service_history: BTreeMap::new(),
             daemons: BTreeMap::new(),
             index: TaskIndex::default(),
+            placement: Index::default(),
         }
     }
 
@@ -229,6 +233,15 @@ impl ClusterState {
             )
         };
         self.visible_instances().filter(registered).count()
+    }
+
+    /// Tells placement that a container instance has changed in more than its tasks.
+    fn arrange(&mut self, id: Id) {
+        let is_candidate = |it: &&InstanceState| it.record.status == ContainerInstanceStatus::Active && !it.is_hidden();
+        match self.instances.get(&id).filter(is_candidate) {
+            Some(instance) => self.placement.put(id, instance.node()),
+            None => self.placement.remove(id),
+        }
     }
 
     /// The container instances that belong to it as users see it: without those for Fargate only.
@@ -301,9 +314,15 @@ impl ScopeState {
         own.chain(lent)
     }
 
-    fn host_mut(&mut self, task: &TaskRecord) -> Option<&mut InstanceState> {
-        let id = task.container_instance?;
-        self.clusters.get_mut(self.homes.get(&id)?)?.instances.get_mut(&id)
+    /// Changes the container instance of `task`, and what placement knows of it.
+    fn change_host(&mut self, task: &TaskRecord, change: fn(&mut InstanceState, &TaskRecord)) {
+        let Some(id) = task.container_instance else { return };
+        let Some(cluster) = self.homes.get(&id).and_then(|home| self.clusters.get_mut(home)) else { return };
+        let Some(instance) = cluster.instances.get_mut(&id) else { return };
+        change(instance, task);
+        let (node, group) = (instance.node(), instance::group(task));
+        cluster.placement.put_books(id, node);
+        cluster.placement.put_group(id, group, node.tasks_in(group));
     }
 
     /// Newest incarnations of all names, by name.
@@ -387,8 +406,8 @@ impl State {
                 self.cluster_mut(scope, *cluster).daemons.remove(name);
             }
             Change::PutContainerInstance(scope, record) => {
-                let instances = &mut self.cluster_mut(scope, record.cluster).instances;
-                let instance = match instances.entry(record.id) {
+                let cluster = self.cluster_mut(scope, record.cluster);
+                let instance = match cluster.instances.entry(record.id) {
                     Entry::Occupied(known) => {
                         let instance = known.into_mut();
                         instance.set_record(record.clone());
@@ -397,6 +416,7 @@ impl State {
                     Entry::Vacant(new) => new.insert(InstanceState::new(record.clone())),
                 };
                 let lent = instance.is_lent();
+                cluster.arrange(record.id);
                 let scope = self.scope_mut(scope);
                 scope.homes.insert(record.id, record.cluster);
                 if lent {
@@ -406,15 +426,19 @@ impl State {
                 }
             }
             Change::DeleteContainerInstance(scope, cluster, id) => {
-                self.cluster_mut(scope, *cluster).instances.remove(id);
+                let cluster = self.cluster_mut(scope, *cluster);
+                cluster.instances.remove(id);
+                cluster.placement.remove(*id);
                 let scope = self.scope_mut(scope);
                 scope.homes.remove(id);
                 scope.lenders.remove(id);
             }
             Change::AgentConnected(scope, cluster, id, connected) => {
-                if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
+                let cluster = self.cluster_mut(scope, *cluster);
+                if let Some(instance) = cluster.instances.get_mut(id) {
                     instance.set_connected(*connected);
                 }
+                cluster.arrange(*id);
             }
             Change::AgentChecks(scope, cluster, id, checks) => {
                 if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
@@ -512,14 +536,10 @@ impl State {
         }
         cluster.index.insert(record);
         let records = self.scope_mut(scope);
-        if let Some(old) = &old
-            && let Some(instance) = records.host_mut(old)
-        {
-            instance.remove_task(old);
+        if let Some(old) = &old {
+            records.change_host(old, InstanceState::remove_task);
         }
-        if let Some(instance) = records.host_mut(record) {
-            instance.add_task(record);
-        }
+        records.change_host(record, InstanceState::add_task);
         let was_live = old.is_some_and(|old| old.last_status != TaskStatus::Stopped);
         self.count_use(scope, record, was_live, record.last_status != TaskStatus::Stopped);
     }
@@ -528,9 +548,7 @@ impl State {
         let cluster = self.cluster_mut(scope, cluster);
         let Some(old) = cluster.tasks.remove(&id) else { return };
         cluster.index.remove(&old);
-        if let Some(instance) = self.scope_mut(scope).host_mut(&old) {
-            instance.remove_task(&old);
-        }
+        self.scope_mut(scope).change_host(&old, InstanceState::remove_task);
         self.count_use(scope, &old, old.last_status != TaskStatus::Stopped, false);
     }
 

@@ -169,6 +169,9 @@ pub struct UpArgs {
     pub server: ServerArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+    /// Do not lend this machine to tasks of launch type FARGATE.
+    #[arg(long, env = "LONGSHORE_NO_FARGATE")]
+    pub no_fargate: bool,
 }
 
 /// Settings of a joined agent.
@@ -188,6 +191,13 @@ pub struct AgentArgs {
     /// Attributes of this container instance: NAME=VALUE.
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     pub attributes: Vec<String>,
+    /// Lend this machine to tasks of launch type FARGATE, of every cluster, and to nothing else. It is never shown as
+    /// a container instance.
+    #[arg(long, env = "LONGSHORE_FARGATE", conflicts_with = "capacity_provider")]
+    pub fargate: bool,
+    /// Capacity provider that this container instance belongs to.
+    #[arg(long, value_name = "NAME", env = "LONGSHORE_CAPACITY_PROVIDER")]
+    pub capacity_provider: Option<String>,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// File that is written once the agent is connected.

@@ -10,6 +10,8 @@ use longshore_agent::{Agent, AgentConfig, CredentialSource, host_capacity};
 use longshore_control::admin::ShutdownRequested;
 use longshore_control::engine::Engine;
 use longshore_control::operations::tasks::stop_every_task;
+use longshore_model::capacity_provider::CAPACITY_PROVIDER;
+use longshore_model::fargate::{LENDING, LENDS_ALSO, LENDS_ONLY};
 use longshore_seams::Seams;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -50,6 +52,9 @@ pub async fn up(args: &UpArgs, format: OutputFormat, seams: &Seams) -> Result<()
     let mut config = agent_config(&dir, &args.runtime, seams)?;
     config.credentials = CredentialSource::JoinToken(token);
     config.region = Some(args.server.region.clone());
+    if !args.no_fargate {
+        config.attributes.insert(LENDING.to_owned(), LENDS_ALSO.to_owned());
+    }
     let (url, ca_file) = (plane.local_url.clone(), args.server.tls_cert.clone());
     let network = HttpControlPlane::new(&url, &args.server.region, ca_file, seams)?;
     let agent = Agent::new(config, runtime, Arc::new(network), seams.clone());
@@ -178,6 +183,12 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
     let runtime = runtimes::open_for_agent(args.runtime.runtime, &dir, args.runtime.subnet.as_deref(), seams).await?;
     let mut config = agent_config(&dir, &args.runtime, seams)?;
     config.attributes = attributes(&args.attributes)?;
+    if args.fargate {
+        config.attributes.insert(LENDING.to_owned(), LENDS_ONLY.to_owned());
+    }
+    if let Some(provider) = &args.capacity_provider {
+        config.attributes.insert(CAPACITY_PROVIDER.to_owned(), provider.clone());
+    }
     if let Some(token) = &args.token {
         config.credentials = CredentialSource::JoinToken(token.clone());
     }

@@ -7,6 +7,7 @@
 //! instance has left; the same snapshot, request and seed give the same plan.
 
 mod capacity;
+mod index;
 mod node;
 mod placement;
 pub mod query;
@@ -14,6 +15,7 @@ mod scale_in;
 mod strategy;
 
 pub use capacity::{Share, split};
+pub use index::Index;
 pub use node::Node;
 pub use placement::{Assignment, Attribute, Constraint, Placement, Refusal, Refused, Request, place, refusals};
 pub use query::{Query, QueryError};

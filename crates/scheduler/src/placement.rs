@@ -82,31 +82,37 @@ impl Refusal {
     }
 }
 
-/// A task placed.
+/// A task placed. `K` is how the caller calls instances: by their place in a list, or by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assignment {
-    /// Index of the instance in the snapshot.
-    pub node: usize,
+pub struct Assignment<K = usize> {
+    /// The instance.
+    pub node: K,
     /// Ids of the GPUs given to the task.
     pub gpus: Vec<String>,
 }
 
 /// An instance that refused a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Index of the instance in the snapshot.
-    pub node: usize,
+pub struct Refused<K = usize> {
+    /// The instance.
+    pub node: K,
     /// Everything that stood in the way, the one that ECS names first; never empty.
     pub refusals: Vec<Refusal>,
 }
 
 /// The plan for one request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Placement {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement<K = usize> {
     /// Tasks placed, at most as many as asked for.
-    pub assignments: Vec<Assignment>,
+    pub assignments: Vec<Assignment<K>>,
     /// When fewer were placed: what each instance said to the first that was not.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<Refused<K>>,
+}
+
+impl<K> Default for Placement<K> {
+    fn default() -> Self {
+        Self { assignments: Vec::new(), refused: Vec::new() }
+    }
 }
 
 /// Everything that keeps `request` off `node`; empty when it can go there.
@@ -140,7 +146,7 @@ pub fn refusals(node: &Node, request: &Request) -> Vec<Refusal> {
     refusals
 }
 
-fn accepts(node: &Node, request: &Request) -> bool {
+pub(crate) fn accepts(node: &Node, request: &Request) -> bool {
     (node.active || request.lent)
         && node.agent_connected
         && is_in_zone(node, request)
@@ -157,7 +163,7 @@ fn is_in_zone(node: &Node, request: &Request) -> bool {
     request.zones.is_empty() || zone().is_some_and(|zone| request.zones.contains(zone))
 }
 
-fn has_attribute(node: &Node, wanted: &Attribute) -> bool {
+pub(crate) fn has_attribute(node: &Node, wanted: &Attribute) -> bool {
     node.attributes.get(&wanted.name).is_some_and(|value| wanted.value.is_none() || *value == wanted.value)
 }
 

@@ -92,7 +92,8 @@ impl<'a> PeerCounts<'a> {
         for strategy in strategies {
             let Strategy::Spread(SpreadField::Attribute(name)) = strategy else { continue };
             let mut counts: BTreeMap<Option<&str>, u32> = BTreeMap::new();
-            for node in nodes {
+            // What runs on an instance that is being drained is on its way to another.
+            for node in nodes.iter().filter(|node| node.active) {
                 *counts.entry(attribute(node, name)).or_default() += node.tasks_in(group);
             }
             by_attribute.insert(name.as_str(), counts);
@@ -102,6 +103,9 @@ impl<'a> PeerCounts<'a> {
 
     /// One more task of the group is on `node`.
     pub(crate) fn add(&mut self, node: &'a Node) {
+        if !node.active {
+            return;
+        }
         for (name, counts) in &mut self.by_attribute {
             *counts.entry(attribute(node, name)).or_default() += 1;
         }

@@ -305,6 +305,12 @@ impl Actor {
         spec.links = settings.links.iter().filter_map(|(name, alias)| Some((id(name)?, alias.clone()))).collect();
         spec.volumes_from =
             settings.volumes_from.iter().filter_map(|(name, read_only)| Some((id(name)?, *read_only))).collect();
+        if let Some(owner) = self.machine.joined_network(index) {
+            // Names and name servers are the network's, too.
+            spec.network = NetworkMode::Container(self.id_of(owner));
+            spec.hostname = None;
+            (spec.dns, spec.dns_search, spec.extra_hosts) = (Vec::new(), Vec::new(), Vec::new());
+        }
         let mounts_volume = spec.mounts.iter().any(|mount| matches!(mount.source, MountSource::Volume(_)));
         let volumes = if mounts_volume { volumes(task) } else { Vec::new() };
         let ask_image = self.machine.units[index].image_digest.is_none();

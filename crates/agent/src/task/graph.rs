@@ -6,6 +6,9 @@ use longshore_protocol::task::Task;
 
 use super::machine::{Known, Unit};
 
+/// Network mode of tasks whose containers share a network of their own.
+pub(crate) const AWSVPC: &str = "awsvpc";
+
 /// What has to be true of the dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
@@ -83,7 +86,46 @@ pub(crate) fn edges(task: &Task) -> Result<Vec<Edge>, String> {
             add(&from.source_container, Some(Condition::Create)).ok_or_else(unresolvable)?;
         }
     }
-    if has_cycle(task.containers.len(), &edges) { Err(unresolvable()) } else { Ok(edges) }
+    if has_cycle(task.containers.len(), &edges) {
+        return Err(unresolvable());
+    }
+    if let Some(owner) = network_owner(task, &edges) {
+        let joining = (0..task.containers.len()).filter(|place| joins(&edges, owner, *place));
+        let joining: Vec<Edge> = joining
+            .map(|dependant| Edge { dependant, dependency: owner, condition: Condition::Start })
+            .filter(|edge| !edges.contains(edge))
+            .collect();
+        edges.extend(joining);
+    }
+    Ok(edges)
+}
+
+/// In network mode awsvpc, the container whose network the others join: the first that waits for no
+/// other one that stays, and is not itself waited for to end.
+pub(crate) fn network_owner(task: &Task, edges: &[Edge]) -> Option<usize> {
+    if task.network_mode != AWSVPC {
+        return None;
+    }
+    let ends = |place: usize| {
+        edges
+            .iter()
+            .any(|edge| edge.dependency == place && matches!(edge.condition, Condition::Complete | Condition::Success))
+    };
+    let first =
+        |place: &usize| !ends(*place) && !edges.iter().any(|edge| edge.dependant == *place && !ends(edge.dependency));
+    (0..task.containers.len()).find(first)
+}
+
+/// Whether the container at `place` joins the network of `owner`: those that the owner itself waits
+/// for come before it, and have networks of their own.
+pub(crate) fn joins(edges: &[Edge], owner: usize, place: usize) -> bool {
+    place != owner && !waits_for(edges, owner, place)
+}
+
+/// Whether `dependant` waits for `dependency`, be it by way of others.
+fn waits_for(edges: &[Edge], dependant: usize, dependency: usize) -> bool {
+    let mut direct = edges.iter().filter(|edge| edge.dependant == dependant);
+    direct.any(|edge| edge.dependency == dependency || waits_for(edges, edge.dependency, dependency))
 }
 
 /// Takes away containers that wait for nothing that is left, until none can be taken.
@@ -111,5 +153,53 @@ pub(crate) fn met(condition: Condition, dependency: &Unit) -> bool {
             dependency.known == Known::Running
                 && dependency.health.is_some_and(|(health, _)| health == longshore_runtime::Health::Healthy)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_protocol::task::{Container, Dependency};
+
+    use super::*;
+
+    fn task(containers: &[(&str, &[(&str, &str)])]) -> Task {
+        let container = |(name, waits): &(&str, &[(&str, &str)])| Container {
+            name: (*name).to_owned(),
+            depends_on: waits
+                .iter()
+                .map(|(container, condition)| Dependency {
+                    container_name: (*container).to_owned(),
+                    condition: (*condition).to_owned(),
+                })
+                .collect(),
+            ..Container::default()
+        };
+        Task {
+            network_mode: AWSVPC.to_owned(),
+            containers: containers.iter().map(container).collect(),
+            ..Task::default()
+        }
+    }
+
+    fn joined(task: &Task) -> (Option<usize>, Vec<usize>) {
+        let edges = edges(task).unwrap();
+        let owner = network_owner(task, &edges);
+        let joining =
+            (0..task.containers.len()).filter(|place| owner.is_some_and(|owner| joins(&edges, owner, *place)));
+        (owner, joining.collect())
+    }
+
+    #[test]
+    fn containers_of_an_awsvpc_task_join_the_first_that_stays() {
+        assert_eq!(joined(&task(&[("a", &[]), ("b", &[])])), (Some(0), vec![1]));
+        assert_eq!(joined(&task(&[("app", &[("envoy", "HEALTHY")]), ("envoy", &[])])), (Some(1), vec![0]));
+        let bridged = Task { network_mode: "bridge".to_owned(), ..task(&[("a", &[]), ("b", &[])]) };
+        assert_eq!(joined(&bridged), (None, vec![]));
+    }
+
+    #[test]
+    fn what_ends_before_the_owner_begins_has_a_network_of_its_own() {
+        let with_init = task(&[("init", &[]), ("app", &[("init", "SUCCESS")]), ("side", &[])]);
+        assert_eq!(joined(&with_init), (Some(1), vec![2]));
     }
 }

@@ -4,6 +4,7 @@
 //! work in progress (`busy`) is left alone until that work's event comes.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use longshore_protocol::task::Task;
@@ -99,6 +100,8 @@ pub(crate) struct Unit {
     pub reason: Option<String>,
     pub image_digest: Option<String>,
     pub ports: Vec<PortBinding>,
+    /// Address in the runtime's network, last seen.
+    pub address: Option<IpAddr>,
     /// Ports of a container in host mode, which the runtime does not bind.
     pub host_ports: Vec<PortBinding>,
     pub health: Option<(Health, Timestamp)>,
@@ -331,6 +334,12 @@ impl Machine {
         self.units.iter().all(|unit| unit.known == Known::Stopped)
     }
 
+    /// The container whose network the one at `index` joins, in network mode awsvpc.
+    pub fn joined_network(&self, index: usize) -> Option<usize> {
+        let owner = graph::network_owner(&self.task, &self.edges)?;
+        graph::joins(&self.edges, owner, index).then_some(owner)
+    }
+
     /// Place of a container in the task.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.task.containers.iter().position(|container| container.name == name)
@@ -458,6 +467,7 @@ impl Machine {
         unit.started_at = state.started_at.or(Some(now));
         unit.health = state.health;
         unit.ports.clone_from(&state.ports);
+        unit.address = state.ip.or(unit.address);
     }
 
     fn has_exited(&mut self, index: usize, state: &ContainerState, now: Timestamp) {

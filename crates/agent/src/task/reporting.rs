@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use longshore_runtime::PortBinding;
 use longshore_seams::Timestamp;
 
+use super::graph::AWSVPC;
 use super::machine::{Known, Machine, Unit};
 use super::spec;
 use crate::plane::{ContainerStateChange, NetworkBinding, ReportedStatus, TaskStateChange};
@@ -98,6 +99,15 @@ impl Machine {
             host_port: binding.host_port,
             protocol: binding.protocol.to_string(),
         };
+        // The address of a task's own network is told as a binding that publishes nothing.
+        let address =
+            (self.task.network_mode == AWSVPC).then(|| self.units[self.joined_network(index).unwrap_or(index)].address);
+        let address = address.flatten().map(|address| NetworkBinding {
+            bind_ip: address.to_string(),
+            container_port: 0,
+            host_port: 0,
+            protocol: "tcp".to_owned(),
+        });
         ContainerStateChange {
             container_name: container.name.clone(),
             status,
@@ -105,7 +115,14 @@ impl Machine {
             exit_code: unit.exit_code,
             image_digest: unit.image_digest.clone(),
             reason: unit.reason.clone(),
-            network_bindings: unit.ports.iter().filter(ipv4).chain(&unit.host_ports).map(binding).collect(),
+            network_bindings: unit
+                .ports
+                .iter()
+                .filter(ipv4)
+                .chain(&unit.host_ports)
+                .map(binding)
+                .chain(address)
+                .collect(),
         }
     }
 }

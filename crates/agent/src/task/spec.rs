@@ -12,6 +12,7 @@ use longshore_runtime::{
     VolumeSpec,
 };
 
+use super::graph::AWSVPC;
 use crate::labels;
 use crate::logs::LogDestination;
 
@@ -62,9 +63,6 @@ pub(crate) fn check_task(task: &Task) -> Result<(), String> {
         && let Some(over) = task.containers.iter().find(|container| container.memory.unwrap_or(0) > limit)
     {
         return Err(format!("container {:?} has more memory than its task's {limit} MiB", over.name));
-    }
-    if task.network_mode == "awsvpc" {
-        return Err("the network mode awsvpc is not provided on this container instance".to_owned());
     }
     if task.pid_mode == "task" || task.ipc_mode == "task" {
         return Err("pidMode and ipcMode task are not provided on this container instance".to_owned());
@@ -148,6 +146,8 @@ fn task_volume_name(task: &Task, volume: &Volume) -> String {
 /// # Errors
 /// The reason with which the container fails.
 pub(crate) fn settings(task: &Task, index: usize, cluster: &str) -> Result<Settings, Reason> {
+    // A task of Fargate may be of another cluster than the container instance.
+    let cluster = task.task_cluster_arn.rsplit_once('/').map_or(cluster, |(_, name)| name);
     let container = &task.containers[index];
     let none = DockerConfig::default();
     let texts = container.docker_config.as_ref().unwrap_or(&none);
@@ -161,7 +161,7 @@ pub(crate) fn settings(task: &Task, index: usize, cluster: &str) -> Result<Setti
         return Err(format!("CannotCreateContainerError: {what} are not provided on this container instance"));
     }
     let network = network(&host_config, &config)?;
-    let ports = ports(container, &network)?;
+    let ports = if task.network_mode == AWSVPC { Vec::new() } else { ports(container, &network)? };
     let logs = LogDestination::of(task, container, host_config.log_config.as_ref(), cluster);
     let command = overrides(container).ok().and_then(|overrides| overrides.command);
     let mut spec = ContainerSpec {

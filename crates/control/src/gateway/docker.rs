@@ -8,6 +8,22 @@ use longshore_protocol::docker::{Config, DeviceMapping, DockerConfig, Healthchec
 const MIB: i64 = 1 << 20;
 const SECOND_NS: i64 = 1_000_000_000;
 
+/// Limits of open files that Fargate sets when a definition has none of its own (guide chapter 2).
+const FARGATE_FILES: (i64, i64) = (1024, 4096);
+
+/// As [`docker_config`], with what Fargate adds.
+pub(super) fn docker_config_on_fargate(
+    definition: &ContainerDefinition,
+    mode: Option<&NetworkMode>,
+    api: Option<&str>,
+) -> DockerConfig {
+    let mut host = host_config(definition, mode);
+    if !host.ulimits.iter().any(|limit| limit.name == "nofile") {
+        host.ulimits.push(Ulimit { name: "nofile".to_owned(), soft: FARGATE_FILES.0, hard: FARGATE_FILES.1 });
+    }
+    DockerConfig::new(&config(definition), &host, api)
+}
+
 /// Builds `dockerConfig`. `api` is the Docker API version the container is to be made with.
 pub(super) fn docker_config(
     definition: &ContainerDefinition,
@@ -144,6 +160,23 @@ mod tests {
 
     fn host(definition: &ContainerDefinition, mode: Option<NetworkMode>) -> HostConfig {
         docker_config(definition, mode.as_ref(), None).host_config().unwrap()
+    }
+
+    // spec: 02-025, 02-026
+    #[test]
+    fn fargate_limits_open_files_unless_the_definition_does() {
+        let limits = |definition: &ContainerDefinition| {
+            let host = docker_config_on_fargate(definition, Some(&NetworkMode::Awsvpc), None).host_config().unwrap();
+            host.ulimits.iter().map(|limit| (limit.name.clone(), limit.soft, limit.hard)).collect::<Vec<_>>()
+        };
+        assert_eq!(limits(&ContainerDefinition::default()), [("nofile".to_owned(), 1024, 4096)]);
+        let own = longshore_api::ecs::Ulimit {
+            name: Some(longshore_api::ecs::UlimitName::Nofile),
+            soft_limit: Some(2048),
+            hard_limit: Some(8192),
+        };
+        let definition = ContainerDefinition { ulimits: Some(vec![own]), ..ContainerDefinition::default() };
+        assert_eq!(limits(&definition), [("nofile".to_owned(), 2048, 8192)]);
     }
 
     #[test]

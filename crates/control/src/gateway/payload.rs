@@ -4,13 +4,14 @@ use longshore_api::ecs::{self, ContainerDefinition, TransportProtocol};
 use longshore_model::records::{ContainerInstanceRecord, TaskDefinitionRecord, TaskRecord};
 use longshore_model::{Arn, Scope, task};
 use longshore_protocol::JsonText;
+use longshore_protocol::docker::DockerConfig;
 use longshore_protocol::task::{
     AsmAuthData, Association, Container, Dependency, DockerVolumeConfiguration, EcrAuthData, EfsAuthorizationConfig,
     EfsVolumeConfiguration, EnvironmentFile, FirelensConfiguration, HostVolume, MountPoint, PortMapping,
     RegistryAuthentication, RestartPolicy, Secret, Task, Volume, VolumeFrom,
 };
 
-use super::docker::docker_config;
+use super::docker::{docker_config, docker_config_on_fargate};
 
 /// Attribute that says which Docker API version an agent's engine speaks.
 const DOCKER_API: &str = "com.amazonaws.ecs.capability.docker-remote-api.";
@@ -134,9 +135,17 @@ impl Context<'_> {
             credential_specs: definition.credential_specs.clone().unwrap_or_default(),
             container_arn: self.scope.container_arn(self.cluster, self.record.id, id),
             overrides: Some(JsonText("{}".to_owned())),
-            docker_config: Some(docker_config(definition, self.definition.network_mode.as_ref(), self.api)),
+            docker_config: Some(self.docker_config(definition)),
             name,
             ..Container::default()
+        }
+    }
+
+    fn docker_config(&self, definition: &ContainerDefinition) -> DockerConfig {
+        let mode = self.definition.network_mode.as_ref();
+        match self.record.launch_type {
+            ecs::LaunchType::Fargate => docker_config_on_fargate(definition, mode, self.api),
+            _ => docker_config(definition, mode, self.api),
         }
     }
 

@@ -193,7 +193,8 @@ fn is_lent(task: &TaskRecord) -> bool {
     task.launch_type == LaunchType::Fargate
 }
 
-fn group(task: &TaskRecord) -> &str {
+/// The group under which placement counts `task` on its machine.
+pub(super) fn group(task: &TaskRecord) -> &str {
     if is_lent(task) { LENT_GROUP } else { &task.group }
 }
 

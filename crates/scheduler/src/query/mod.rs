@@ -89,6 +89,13 @@ impl Query {
             .map_err(|reason| QueryError { expression: expression.chars().take(200).collect(), reason })
     }
 
+    /// Whether it asks only what instances of one [`Index`](crate::Index) class have in common: attributes,
+    /// connection and version of the agent.
+    #[must_use]
+    pub fn is_about_class(&self) -> bool {
+        self.expr.is_about_class()
+    }
+
     /// Whether the expression selects `node`.
     #[must_use]
     pub fn matches(&self, node: &Node) -> bool {
@@ -97,6 +104,16 @@ impl Query {
 }
 
 impl Expr {
+    fn is_about_class(&self) -> bool {
+        match self {
+            Self::Or(terms) | Self::And(terms) => terms.iter().all(Self::is_about_class),
+            Self::Not(inner) => inner.is_about_class(),
+            Self::Test(test) => {
+                matches!(test, Test::AgentConnected(_) | Test::AgentVersion(..) | Test::Attribute(..))
+            }
+        }
+    }
+
     fn matches(&self, node: &Node) -> bool {
         match self {
             Self::Or(terms) => terms.iter().any(|term| term.matches(node)),

@@ -9,11 +9,11 @@ use longshore_api::ecs::{
     CPUArchitecture, CapacityProviderStrategyItem, Compatibility, LaunchType, TaskDefinition, error,
 };
 use longshore_model::Scope;
-use longshore_model::capacity_provider::BUILT_IN;
+use longshore_model::capacity_provider::{BUILT_IN, CAPACITY_PROVIDER};
 use longshore_model::records::{ContainerInstanceStatus, TaskStatus};
 use longshore_model::task_definition::fargate_obstacle;
 use longshore_model::vpc::Subnet;
-use longshore_scheduler::{Attribute, Constraint, Placement, Request, Share, SpreadField, Strategy, place, split};
+use longshore_scheduler::{Attribute, Constraint, Refusal, Request, Share, SpreadField, Strategy, place, split};
 use longshore_seams::Random;
 
 use super::launch::Launch;
@@ -199,8 +199,8 @@ pub(crate) struct Placed<'a> {
 /// Candidates that did not take a task.
 #[derive(Debug)]
 pub(crate) enum Unplaced<'a> {
-    /// Container instances, each with its refusals.
-    Instances(Vec<&'a InstanceState>, Placement),
+    /// Container instances, each with everything that stood in the way.
+    Instances(Vec<(&'a InstanceState, Vec<Refusal>)>),
     /// No machine that is lent to Fargate had room.
     Fargate,
     /// No container instance belongs to the capacity provider; `None` for the cluster itself.
@@ -225,28 +225,34 @@ pub(crate) fn place_tasks<'a>(
     }
     let mut placed = Placed::default();
     for (provider, count) in counts {
-        let instances = candidates(cluster, provider);
-        if instances.is_empty() {
+        let of_provider =
+            provider.map(|name| Attribute { name: CAPACITY_PROVIDER.to_owned(), value: Some(name.to_owned()) });
+        if !cluster.placement.has_active(of_provider.as_slice()) {
             placed.unplaced.push(Unplaced::Empty(provider.map(str::to_owned)));
             continue;
         }
-        let nodes: Vec<_> = instances.iter().map(|instance| instance.node()).collect();
-        let mut placement = place(&nodes, request, count, random);
-        for assignment in std::mem::take(&mut placement.assignments) {
-            placed.spots.push(Spot::on(launch, instances[assignment.node], assignment.gpus, provider));
+        let mut request = request.clone();
+        request.attributes.extend(of_provider);
+        let placement = cluster.placement.place(&request, count, random, |id| cluster.instances[&id].node());
+        for assignment in placement.assignments {
+            let instance = &cluster.instances[&assignment.node];
+            placed.spots.push(Spot::on(launch, instance, assignment.gpus, provider));
         }
-        if !placement.refused.is_empty() {
-            placed.unplaced.push(Unplaced::Instances(instances, placement));
+        let refused =
+            placement.refused.into_iter().map(|refused| (&cluster.instances[&refused.node], refused.refusals));
+        let refused: Vec<_> =
+            refused.filter(|(it, _)| provider.is_none() || it.capacity_provider() == provider).collect();
+        if !refused.is_empty() {
+            placed.unplaced.push(Unplaced::Instances(refused));
         }
     }
     placed
 }
 
-/// The ACTIVE container instances, of one capacity provider or of the whole cluster.
-pub(crate) fn candidates<'a>(cluster: &'a ClusterState, provider: Option<&str>) -> Vec<&'a InstanceState> {
+/// The ACTIVE container instances.
+pub(crate) fn candidates(cluster: &ClusterState) -> Vec<&InstanceState> {
     let active = |instance: &&InstanceState| instance.record.status == ContainerInstanceStatus::Active;
-    let of_provider = |instance: &&InstanceState| provider.is_none() || instance.capacity_provider() == provider;
-    cluster.visible_instances().filter(active).filter(of_provider).collect()
+    cluster.visible_instances().filter(active).collect()
 }
 
 fn place_on_fargate<'a>(

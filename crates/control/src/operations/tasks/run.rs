@@ -152,9 +152,8 @@ fn failures(
     let mut failures = Vec::new();
     for unplaced in unplaced {
         match unplaced {
-            Unplaced::Instances(instances, placement) => failures.extend(placement.refused.iter().map(|refused| {
-                let arn = scope.container_instance_arn(&cluster.record.name, instances[refused.node].record.id);
-                failure(arn, &refused.refusals)
+            Unplaced::Instances(refused) => failures.extend(refused.iter().map(|(instance, refusals)| {
+                failure(scope.container_instance_arn(&cluster.record.name, instance.record.id), refusals)
             })),
             Unplaced::Fargate => {
                 let reason = Some(NO_CAPACITY.to_owned());

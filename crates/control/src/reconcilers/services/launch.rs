@@ -76,13 +76,13 @@ pub(in crate::reconcilers) fn unplaced(unplaced: &Unplaced<'_>) -> String {
         Unplaced::Empty(Some(_)) => {
             format!("{NONE} Reason: No Container Instances were found in your capacity provider. {MORE}")
         }
-        Unplaced::Instances(instances, placement) => {
+        Unplaced::Instances(refused) => {
             // The closest is the one that had the least against it.
-            let Some(closest) = placement.refused.iter().min_by_key(|refused| refused.refusals.len()) else {
+            let Some((instance, refusals)) = refused.iter().min_by_key(|(_, refusals)| refusals.len()) else {
                 return format!("{NONE} {MORE}");
             };
-            let id = instances[closest.node].record.id;
-            format!("{NONE} The closest matching (container-instance {id}) {} {MORE}", obstacle(&closest.refusals))
+            let id = instance.record.id;
+            format!("{NONE} The closest matching (container-instance {id}) {} {MORE}", obstacle(refusals))
         }
     }
 }

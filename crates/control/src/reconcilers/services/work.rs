@@ -375,7 +375,7 @@ impl<'a> Work<'a> {
             Err(why) => return self.refuse(0, &why),
         };
         let instances: Vec<&InstanceState> =
-            candidates(cluster, None).into_iter().filter(|instance| may_host(instance, &request)).collect();
+            candidates(cluster).into_iter().filter(|instance| may_host(instance, &request)).collect();
         self.record.desired_count = i32::try_from(instances.len()).unwrap_or(i32::MAX);
         let hosts = |task: &TaskRecord| instances.iter().any(|it| Some(it.record.id) == task.container_instance);
         // What may not stay goes at once; the rest as the deployment's floor allows.
@@ -398,7 +398,10 @@ impl<'a> Work<'a> {
             let mut placement = place(&[instance.node()], &request, 1, self.random);
             match placement.assignments.pop() {
                 Some(assignment) => made.push(Spot::on(&launch, instance, assignment.gpus, None)),
-                None => refused = Some(unplaced(&Unplaced::Instances(vec![instance], placement))),
+                None => {
+                    let why = placement.refused.into_iter().map(|refused| (instance, refused.refusals));
+                    refused = Some(unplaced(&Unplaced::Instances(why.collect())));
+                }
             }
         }
         self.make(0, &launch, made);
