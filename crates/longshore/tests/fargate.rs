@@ -21,9 +21,12 @@ fn a_fargate_task_runs_in_a_cluster_without_instances_and_answers_on_its_own_add
     longshore.ecs(&["create-cluster", "--cluster-name", "other"]);
     let container = |name: &str, script: &str| json!({"name": name, "image": IMAGE, "command": ["sh", "-c", script]});
     let containers = json!([
-        container("web", "echo up >/www; httpd -p 8080 -h /; sleep 3600"),
+        container("web", "echo up >/www; httpd -p 8080 -h /; trap 'exit 0' TERM; while :; do sleep 0.1; done"),
         // It reaches the other container on localhost: they share a network.
-        container("side", "until wget -q -O /got http://127.0.0.1:8080/www; do sleep 0.1; done; sleep 3600"),
+        container(
+            "side",
+            "until wget -q -O /got http://127.0.0.1:8080/www; do sleep 0.1; done; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+        ),
     ]);
     longshore.ecs(&[
         "register-task-definition",

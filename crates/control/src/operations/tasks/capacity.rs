@@ -249,10 +249,11 @@ pub(crate) fn place_tasks<'a>(
     placed
 }
 
-/// The ACTIVE container instances.
-pub(crate) fn candidates(cluster: &ClusterState) -> Vec<&InstanceState> {
+/// The ACTIVE container instances, of one capacity provider or of the whole cluster.
+pub(crate) fn candidates<'a>(cluster: &'a ClusterState, provider: Option<&str>) -> Vec<&'a InstanceState> {
     let active = |instance: &&InstanceState| instance.record.status == ContainerInstanceStatus::Active;
-    cluster.visible_instances().filter(active).collect()
+    let of_provider = |instance: &&InstanceState| provider.is_none() || instance.capacity_provider() == provider;
+    cluster.visible_instances().filter(active).filter(of_provider).collect()
 }
 
 fn place_on_fargate<'a>(

@@ -305,7 +305,10 @@ impl<'a> Work<'a> {
                         ..made
                     });
                 }
-                None => refused = Some(unplaced(&Unplaced::Instances(vec![instance], placement))),
+                None => {
+                    let why = placement.refused.into_iter().map(|refused| (instance, refused.refusals));
+                    refused = Some(unplaced(&Unplaced::Instances(why.collect())));
+                }
             }
         }
         match refused {

@@ -375,7 +375,7 @@ impl<'a> Work<'a> {
             Err(why) => return self.refuse(0, &why),
         };
         let instances: Vec<&InstanceState> =
-            candidates(cluster).into_iter().filter(|instance| may_host(instance, &request)).collect();
+            candidates(cluster, None).into_iter().filter(|instance| may_host(instance, &request)).collect();
         self.record.desired_count = i32::try_from(instances.len()).unwrap_or(i32::MAX);
         let hosts = |task: &TaskRecord| instances.iter().any(|it| Some(it.record.id) == task.container_instance);
         // What may not stay goes at once; the rest as the deployment's floor allows.
