@@ -202,6 +202,7 @@ impl Maker {
             desired_status: DesiredStatus::Running,
             version: 3,
             group: format!("family:{}", family(number)),
+            daemon: None,
             started_by: None,
             launch_type: ecs::LaunchType::from("EC2"),
             capacity_provider: None,
