@@ -6,6 +6,7 @@ use longshore_api::ecs::InstanceHealthCheckResult;
 use longshore_model::account_setting::AccountSettingRecord;
 use longshore_model::capacity_provider::CapacityProviderRecord;
 use longshore_model::daemon::DaemonRecord;
+use longshore_model::gateway::{GatewayAssociationRecord, GatewayRecord};
 use longshore_model::record::encode;
 use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ContainerInstanceRecord, FamilyRecord, GrantRecord,
@@ -38,6 +39,14 @@ pub enum Change {
     PutDaemon(Scope, Arc<DaemonRecord>),
     /// A daemon was forgotten: cluster, name.
     DeleteDaemon(Scope, Id, String),
+    /// A gateway was made or changed.
+    PutGateway(Scope, Arc<GatewayRecord>),
+    /// A gateway was forgotten: name.
+    DeleteGateway(Scope, String),
+    /// A gateway and a cluster were associated or disassociated.
+    PutGatewayAssociation(Scope, Arc<GatewayAssociationRecord>),
+    /// An association was forgotten: gateway, cluster.
+    DeleteGatewayAssociation(Scope, Id, Id),
     /// A container instance was registered or changed.
     PutContainerInstance(Scope, Arc<ContainerInstanceRecord>),
     /// A container instance was forgotten: cluster, id.
@@ -117,6 +126,14 @@ impl Change {
             }
             Self::PutDaemon(scope, record) => {
                 Op::Put(keys::daemon(scope, record.cluster, &record.name), encode(&**record))
+            }
+            Self::PutGateway(scope, record) => Op::Put(keys::gateway(scope, &record.name), encode(&**record)),
+            Self::DeleteGateway(scope, name) => Op::Delete(keys::gateway(scope, name)),
+            Self::PutGatewayAssociation(scope, record) => {
+                Op::Put(keys::gateway_association(scope, record.gateway, record.cluster), encode(&**record))
+            }
+            Self::DeleteGatewayAssociation(scope, gateway, cluster) => {
+                Op::Delete(keys::gateway_association(scope, *gateway, *cluster))
             }
             Self::DeleteDaemon(scope, cluster, name) => Op::Delete(keys::daemon(scope, *cluster, name)),
             Self::PutContainerInstance(scope, record) => {

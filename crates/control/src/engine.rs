@@ -362,6 +362,8 @@ fn load_change(key: &[u8], value: &[u8]) -> Result<Option<Change>, EngineError> 
         Kind::DaemonTaskDefinition => {
             decode(value).map(|record| Change::PutDaemonTaskDefinition(scope, Arc::new(record)))
         }
+        Kind::Gateway => decode(value).map(|record| Change::PutGateway(scope, Arc::new(record))),
+        Kind::GatewayAssociation => decode(value).map(|record| Change::PutGatewayAssociation(scope, Arc::new(record))),
         Kind::Daemon => decode(value).map(|record| Change::PutDaemon(scope, Arc::new(record))),
         Kind::ContainerInstance => decode(value).map(|record| Change::PutContainerInstance(scope, Arc::new(record))),
         Kind::Task => decode(value).map(|record| Change::PutTask(scope, Arc::new(record))),

@@ -33,6 +33,14 @@ pub(crate) fn daemon(scope: &Scope, cluster: Id, name: &str) -> Vec<u8> {
     scoped(scope, format_args!("N/{cluster}/{name}"))
 }
 
+pub(crate) fn gateway(scope: &Scope, name: &str) -> Vec<u8> {
+    scoped(scope, format_args!("g/{name}"))
+}
+
+pub(crate) fn gateway_association(scope: &Scope, gateway: Id, cluster: Id) -> Vec<u8> {
+    scoped(scope, format_args!("G/{gateway}/{cluster}"))
+}
+
 pub(crate) fn container_instance(scope: &Scope, cluster: Id, id: Id) -> Vec<u8> {
     scoped(scope, format_args!("i/{cluster}/{id}"))
 }
@@ -94,6 +102,8 @@ pub(crate) enum Kind {
     DaemonFamily,
     DaemonTaskDefinition,
     Daemon,
+    Gateway,
+    GatewayAssociation,
     ContainerInstance,
     Task,
     Service,
@@ -135,6 +145,8 @@ pub(crate) fn parse(key: &[u8]) -> Option<(Option<Scope>, Kind)> {
         "F" => Kind::DaemonFamily,
         "D" => Kind::DaemonTaskDefinition,
         "N" => Kind::Daemon,
+        "g" => Kind::Gateway,
+        "G" => Kind::GatewayAssociation,
         "i" => Kind::ContainerInstance,
         "t" => Kind::Task,
         "s" => Kind::Service,

@@ -13,12 +13,13 @@ use crate::gateway::Gateway;
 use crate::history::History;
 use crate::operations::{
     DEFAULT_CLUSTER, account_settings, capacity_providers, clusters, container_instances, daemon_task_definitions,
-    daemons, poll, services, submit, tags, task_definitions, task_sets, tasks,
+    daemons, gateways, poll, services, submit, tags, task_definitions, task_sets, tasks,
 };
 use crate::reconcilers::{
     Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, DaemonScheduler, DaemonSchedulerLimits,
-    DaemonTaskDefinitionDeletion, EventDelivery, Reconciler, Reconcilers, ServiceExpiry, ServiceExpiryLimits,
-    ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits, TaskDefinitionDeletion,
+    DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, Reconciler, Reconcilers, ServiceExpiry,
+    ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits,
+    TaskDefinitionDeletion,
 };
 
 /// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
@@ -48,7 +49,7 @@ impl EcsService {
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
         let daemons = DaemonScheduler::new(engine.clone(), DaemonSchedulerLimits::default());
         engine.observe(Arc::new(daemons.waker(service.reconcilers.clone())));
-        let loops: [Arc<dyn Reconciler>; 10] = [
+        let loops: [Arc<dyn Reconciler>; 11] = [
             Arc::new(EventDelivery::new(engine.clone(), history.events().clone())),
             Arc::new(scheduler),
             Arc::new(daemons),
@@ -59,6 +60,7 @@ impl EcsService {
             Arc::new(TaskDefinitionDeletion(engine.clone())),
             Arc::new(ServiceExpiry::new(engine.clone(), ServiceExpiryLimits::default())),
             Arc::new(DaemonTaskDefinitionDeletion(engine.clone())),
+            Arc::new(GatewayExpiry(engine.clone())),
         ];
         for reconciler in loops {
             service.reconcilers.start(reconciler);
@@ -677,6 +679,94 @@ impl ecs::Ecs for EcsService {
         daemons::describe_revisions(&self.engine, context, input).await
     }
 
+    async fn create_gateway(
+        &self,
+        context: &RequestContext,
+        input: ecs::CreateGatewayRequest,
+    ) -> Result<ecs::CreateGatewayResponse, ServiceError> {
+        gateways::create(&self.engine, context, input).await
+    }
+
+    async fn describe_gateway(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeGatewayRequest,
+    ) -> Result<ecs::DescribeGatewayResponse, ServiceError> {
+        gateways::describe(&self.engine, context, input).await
+    }
+
+    async fn update_gateway(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateGatewayRequest,
+    ) -> Result<ecs::UpdateGatewayResponse, ServiceError> {
+        gateways::update(&self.engine, context, input).await
+    }
+
+    async fn delete_gateway(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteGatewayRequest,
+    ) -> Result<ecs::DeleteGatewayResponse, ServiceError> {
+        gateways::delete(&self.engine, context, input).await
+    }
+
+    async fn list_gateways(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListGatewaysRequest,
+    ) -> Result<ecs::ListGatewaysResponse, ServiceError> {
+        gateways::list(&self.engine, context, input).await
+    }
+
+    async fn associate_gateway_with_cluster(
+        &self,
+        context: &RequestContext,
+        input: ecs::AssociateGatewayWithClusterRequest,
+    ) -> Result<ecs::AssociateGatewayWithClusterResponse, ServiceError> {
+        gateways::associate(&self.engine, context, input).await
+    }
+
+    async fn disassociate_gateway_from_cluster(
+        &self,
+        context: &RequestContext,
+        input: ecs::DisassociateGatewayFromClusterRequest,
+    ) -> Result<ecs::DisassociateGatewayFromClusterResponse, ServiceError> {
+        gateways::disassociate(&self.engine, context, input).await
+    }
+
+    async fn list_gateway_cluster_associations(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListGatewayClusterAssociationsRequest,
+    ) -> Result<ecs::ListGatewayClusterAssociationsResponse, ServiceError> {
+        gateways::list_associations(&self.engine, context, input).await
+    }
+
+    async fn describe_gateway_resources(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeGatewayResourcesRequest,
+    ) -> Result<ecs::DescribeGatewayResourcesResponse, ServiceError> {
+        gateways::describe_resources(&self.engine, context, input).await
+    }
+
+    async fn describe_gateway_route(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeGatewayRouteRequest,
+    ) -> Result<ecs::DescribeGatewayRouteResponse, ServiceError> {
+        gateways::describe_route(&self.engine, context, input).await
+    }
+
+    async fn list_gateway_routes(
+        &self,
+        context: &RequestContext,
+        input: ecs::ListGatewayRoutesRequest,
+    ) -> Result<ecs::ListGatewayRoutesResponse, ServiceError> {
+        gateways::list_routes(&self.engine, context, input).await
+    }
+
     async fn list_tags_for_resource(
         &self,
         context: &RequestContext,
@@ -704,6 +794,8 @@ impl ecs::Ecs for EcsService {
 
 /// Members that name another type of resource in one operation than elsewhere.
 const OWN_RESOURCE_MEMBERS: &[(&str, &str, Naming)] = &[
+    ("CreateGateway", "name", Naming::Global("gateway")),
+    ("ListGateways", "names", Naming::Global("gateway")),
     ("RegisterDaemonTaskDefinition", "family", Naming::Global("daemon-task-definition")),
     ("ListDaemonTaskDefinitions", "family", Naming::Global("daemon-task-definition")),
 ];
@@ -722,6 +814,9 @@ const RESOURCE_MEMBERS: &[(&str, Naming)] = &[
     ("service", Naming::InCluster("service")),
     ("services", Naming::InCluster("service")),
     ("serviceName", Naming::InCluster("service")),
+    ("gateway", Naming::Global("gateway")),
+    ("gatewayRouteArn", Naming::Global("gateway-route")),
+    ("serviceArn", Naming::InCluster("service")),
     ("daemonArn", Naming::Global("daemon")),
     ("daemonName", Naming::InCluster("daemon")),
     ("daemonDeploymentArns", Naming::Global("daemon-deployment")),
@@ -815,6 +910,8 @@ mod tests {
         assert_eq!(named(&[("daemonName", text("d")), ("clusterArn", text("c"))]), arn("daemon/c/d"));
         let family = [("family", text("f"))];
         assert_eq!(named_by("RegisterDaemonTaskDefinition", &family), arn("daemon-task-definition/f"));
+        assert_eq!(named(&[("gateway", text("g")), ("cluster", text("c"))]), arn("gateway/g"));
+        assert_eq!(named_by("CreateGateway", &[("name", text("g"))]), arn("gateway/g"));
         assert_eq!(named_by("RegisterTaskDefinition", &family), arn("task-definition/f"));
         assert_eq!(named(&[]), ["*"]);
     }

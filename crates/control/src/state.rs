@@ -10,6 +10,7 @@ use std::sync::Arc;
 use longshore_model::account_setting::AccountSettingRecord;
 use longshore_model::capacity_provider::CapacityProviderRecord;
 use longshore_model::daemon::DaemonRecord;
+use longshore_model::gateway::{GatewayAssociationRecord, GatewayRecord};
 use longshore_model::records::{
     AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceStatus, DesiredStatus, GrantRecord,
     IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskDefinitionRecord, TaskRecord, TaskStatus,
@@ -63,6 +64,10 @@ pub struct ScopeState {
     pub families: BTreeMap<String, FamilyState>,
     /// Daemon task definition families by name.
     pub daemon_families: BTreeMap<String, FamilyState>,
+    /// Gateways by name, DELETED ones included.
+    pub gateways: BTreeMap<String, Arc<GatewayRecord>>,
+    /// Associations by gateway and cluster, INACTIVE ones included.
+    pub gateway_associations: BTreeMap<Id, BTreeMap<Id, Arc<GatewayAssociationRecord>>>,
     /// Choices of account settings by name and principal.
     pub account_settings: BTreeMap<(String, String), Arc<AccountSettingRecord>>,
     /// Capacity providers by name, INACTIVE ones included.
@@ -344,6 +349,8 @@ static EMPTY_SCOPE: ScopeState = ScopeState {
     lenders: BTreeSet::new(),
     families: BTreeMap::new(),
     daemon_families: BTreeMap::new(),
+    gateways: BTreeMap::new(),
+    gateway_associations: BTreeMap::new(),
     account_settings: BTreeMap::new(),
     capacity_providers: BTreeMap::new(),
     idempotency: BTreeMap::new(),
@@ -401,6 +408,25 @@ impl State {
             }
             Change::PutDaemon(scope, record) => {
                 self.cluster_mut(scope, record.cluster).daemons.insert(record.name.clone(), record.clone());
+            }
+            Change::PutGateway(scope, record) => {
+                self.scope_mut(scope).gateways.insert(record.name.clone(), record.clone());
+            }
+            Change::DeleteGateway(scope, name) => {
+                self.scope_mut(scope).gateways.remove(name);
+            }
+            Change::PutGatewayAssociation(scope, record) => {
+                let associations = &mut self.scope_mut(scope).gateway_associations;
+                associations.entry(record.gateway).or_default().insert(record.cluster, record.clone());
+            }
+            Change::DeleteGatewayAssociation(scope, gateway, cluster) => {
+                let associations = &mut self.scope_mut(scope).gateway_associations;
+                if let Some(of_gateway) = associations.get_mut(gateway) {
+                    of_gateway.remove(cluster);
+                    if of_gateway.is_empty() {
+                        associations.remove(gateway);
+                    }
+                }
             }
             Change::DeleteDaemon(scope, cluster, name) => {
                 self.cluster_mut(scope, *cluster).daemons.remove(name);

@@ -8,6 +8,7 @@ pub mod capacity_provider;
 pub mod container_instance;
 pub mod daemon;
 pub mod fargate;
+pub mod gateway;
 pub mod id;
 pub mod names;
 pub mod record;

@@ -10,6 +10,7 @@ pub mod clusters;
 pub mod container_instances;
 pub mod daemon_task_definitions;
 pub mod daemons;
+pub mod gateways;
 pub(crate) mod idempotency;
 pub(crate) mod identifiers;
 pub mod poll;

@@ -9,6 +9,7 @@ use longshore_api::ecs::{
 };
 use longshore_model::capacity_provider::CapacityProviderRecord;
 use longshore_model::daemon::DaemonRecord;
+use longshore_model::gateway::GatewayRecord;
 use longshore_model::records::{
     ClusterRecord, ClusterStatus, ContainerInstanceRecord, Tags, TaskDefinitionRecord, TaskRecord,
 };
@@ -118,13 +119,14 @@ enum Name<'a> {
     Daemon(&'a str, &'a str),
     /// Family and revision.
     DaemonTaskDefinition(&'a str, u32),
+    Gateway(&'a str),
 }
 
 impl<'a> Name<'a> {
     fn parse(scope: &Scope, text: &'a str) -> Result<Self, ServiceError> {
         let invalid = || {
             error::invalid_parameter_exception(format!(
-                "Invalid identifier: {text} is no ARN of a cluster, capacity provider, service, daemon, task definition, daemon task definition, container instance or task of this account and region."
+                "Invalid identifier: {text} is no ARN of a cluster, capacity provider, gateway, service, daemon, task definition, daemon task definition, container instance or task of this account and region."
             ))
         };
         let arn = Arn::parse(text).filter(|arn| arn.is_ecs_in(scope)).ok_or_else(invalid)?;
@@ -132,6 +134,7 @@ impl<'a> Name<'a> {
         match kind {
             "cluster" => Ok(Self::Cluster(rest)),
             "capacity-provider" => Ok(Self::CapacityProvider(rest)),
+            "gateway" => Ok(Self::Gateway(rest)),
             "task-definition" => match Reference::parse(scope, text)? {
                 Some(reference) if reference.revision.is_some() => Ok(Self::TaskDefinition(reference)),
                 _ => Err(invalid()),
@@ -184,6 +187,10 @@ impl<'a> Name<'a> {
                 let service = service.ok_or_else(missing)?;
                 if service.short_arn { Err(short("service")) } else { Ok(Resource::Service(service)) }
             }
+            Self::Gateway(name) => {
+                let known = state.gateways.get(*name).filter(|known| known.is_usable());
+                known.map(Resource::Gateway).ok_or_else(missing)
+            }
             Self::Daemon(cluster, name) => {
                 let daemon = state.cluster_named(cluster).and_then(|cluster| cluster.daemons.get(*name));
                 daemon.map(Resource::Daemon).ok_or_else(missing)
@@ -229,6 +236,7 @@ enum Resource<'a> {
     Service(&'a Arc<ServiceRecord>),
     Daemon(&'a Arc<DaemonRecord>),
     DaemonTaskDefinition(&'a Arc<TaskDefinitionRecord>),
+    Gateway(&'a Arc<GatewayRecord>),
 }
 
 impl Resource<'_> {
@@ -242,6 +250,7 @@ impl Resource<'_> {
             Self::Service(record) => &record.tags,
             Self::Daemon(record) => &record.tags,
             Self::DaemonTaskDefinition(record) => &record.tags,
+            Self::Gateway(record) => &record.tags,
         }
     }
 
@@ -265,6 +274,9 @@ impl Resource<'_> {
             }
             Self::Service(record) => {
                 Change::PutService(scope, Arc::new(ServiceRecord { tags, ..ServiceRecord::clone(record) }))
+            }
+            Self::Gateway(record) => {
+                Change::PutGateway(scope, Arc::new(GatewayRecord { tags, ..GatewayRecord::clone(record) }))
             }
             Self::Daemon(record) => {
                 Change::PutDaemon(scope, Arc::new(DaemonRecord { tags, ..DaemonRecord::clone(record) }))
@@ -301,7 +313,11 @@ mod tests {
         world.ok("PutClusterCapacityProviders", providers).await;
         let daemon = json!({"daemonName": "d", "clusterArn": "web", "daemonTaskDefinitionArn": "f", "capacityProviderArns": ["p"]});
         world.ok("CreateDaemon", daemon).await;
+        let role = "arn:aws:iam::123456789012:role/r";
+        let gateway = json!({"name": "g", "infrastructureRoleArn": role, "configuration": {"hostSharedAlb": {}}});
+        world.ok("CreateGateway", gateway).await;
         let resources = [
+            "gateway/g".to_owned(),
             "cluster/web".to_owned(),
             "capacity-provider/p".to_owned(),
             "task-definition/f:1".to_owned(),
@@ -389,6 +405,7 @@ mod tests {
             "task/web/x".to_owned(),
             "service/web/s".to_owned(),
             "capacity-provider/no".to_owned(),
+            "gateway/no".to_owned(),
             "daemon/web/no".to_owned(),
             "daemon-task-definition/f:9".to_owned(),
         ] {

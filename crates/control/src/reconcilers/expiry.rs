@@ -1,9 +1,11 @@
 //! What is forgotten after a while: client tokens, deregistered container instances, deleted task definitions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_api::ServiceError;
-use longshore_model::records::ContainerInstanceStatus;
+use longshore_model::gateway::GatewayAssociationRecord;
+use longshore_model::records::{ClusterStatus, ContainerInstanceStatus};
 use longshore_seams::{BoxFuture, Timestamp};
 
 use super::{Reconciler, Round};
@@ -155,5 +157,54 @@ impl Reconciler for DaemonTaskDefinitionDeletion {
             let moved = daemon_task_definitions::finish_deletions(&self.0).await.map_err(|error| error.to_string())?;
             Ok(if moved == 0 { Round::Done } else { Round::More })
         })
+    }
+}
+
+/// How long a DELETED gateway and an INACTIVE association can still be seen.
+const GATEWAY_LIFE: Duration = Duration::from_secs(3600);
+
+/// Forgets DELETED gateways and INACTIVE associations after an hour, and associations of clusters that are gone.
+#[derive(Debug)]
+pub struct GatewayExpiry(
+    /// The working set.
+    pub Engine,
+);
+
+impl Reconciler for GatewayExpiry {
+    fn name(&self) -> &'static str {
+        "gateway-expiry"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        let now = self.0.seams().clock.now();
+        Box::pin(delete(&self.0, move |state, changes| expired_gateways(state, now, changes)))
+    }
+}
+
+fn expired_gateways(state: &State, now: Timestamp, changes: &mut Changes) {
+    for (scope, state) in state.scopes() {
+        let associations = state.gateway_associations.values().flat_map(|of_gateway| of_gateway.values());
+        let is_over = |record: &&Arc<GatewayAssociationRecord>| {
+            let cluster = state.clusters.get(&record.cluster).map(|cluster| cluster.record.status);
+            let gateway = state.gateways.values().any(|gateway| gateway.id == record.gateway);
+            !gateway
+                || cluster != Some(ClusterStatus::Active)
+                || (!record.active && now.since(record.updated_at) > GATEWAY_LIFE)
+        };
+        let over = associations.filter(is_over);
+        let deleted = state.gateways.values().filter(|it| !it.is_usable() && now.since(it.updated_at) > GATEWAY_LIFE);
+        let all = over
+            .map(|it| Change::DeleteGatewayAssociation(scope.clone(), it.gateway, it.cluster))
+            .chain(deleted.map(|it| Change::DeleteGateway(scope.clone(), it.name.clone())));
+        for change in all {
+            if changes.len() == DELETED_AT_ONCE {
+                return;
+            }
+            changes.push(change);
+        }
     }
 }

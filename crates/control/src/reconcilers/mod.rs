@@ -19,7 +19,9 @@ pub use archiver::{Archiver, ArchiverLimits};
 pub use daemons::{DaemonScheduler, DaemonSchedulerLimits, DaemonWaker};
 pub use deadlines::{TaskDeadlines, TaskDeadlinesLimits};
 pub use delivery::EventDelivery;
-pub use expiry::{ClientTokenExpiry, ContainerInstanceExpiry, DaemonTaskDefinitionDeletion, TaskDefinitionDeletion};
+pub use expiry::{
+    ClientTokenExpiry, ContainerInstanceExpiry, DaemonTaskDefinitionDeletion, GatewayExpiry, TaskDefinitionDeletion,
+};
 pub use services::{ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceWaker};
 
 use std::collections::BTreeMap;
