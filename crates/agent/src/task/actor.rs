@@ -9,7 +9,8 @@ use futures_util::future::{join, join3};
 use futures_util::stream::FuturesUnordered;
 use longshore_protocol::task::Task;
 use longshore_runtime::{
-    ContainerEventKind, ContainerState, ImageInfo, MountSource, NetworkMode, RuntimeError, RuntimeResult,
+    ContainerEventKind, ContainerState, ContainerStatus, ImageInfo, MountSource, NetworkMode, RuntimeError,
+    RuntimeResult,
 };
 use longshore_seams::BoxFuture;
 use tokio::sync::mpsc;
@@ -201,8 +202,11 @@ impl Actor {
             }
             TaskMessage::Accepted(change) => self.machine.accept(&change),
             TaskMessage::Shipped(index) => {
-                let again = self.machine.units[index].known != Known::Stopped;
-                self.shipping[index] = if again { Shipping::NotYet } else { Shipping::Done };
+                self.shipping[index] = Shipping::Done;
+                // Its output has ended, so it has too, or runs anew: a look tells which.
+                if self.machine.units[index].known != Known::Stopped {
+                    self.begin(Action::Inspect(index));
+                }
             }
             TaskMessage::Forget => self.forget = true,
         }
@@ -212,10 +216,13 @@ impl Actor {
         let now = self.context.seams.clock.now();
         match done {
             Done::Event(event) => {
-                if let Event::Started(index, Ok(_)) = &event
-                    && self.shipping[*index] == Shipping::Done
-                {
-                    self.shipping[*index] = Shipping::NotYet;
+                let runs = match &event {
+                    Event::Started(index, Ok(_)) => Some(*index),
+                    Event::Observed(index, Ok(state)) if state.status == ContainerStatus::Running => Some(*index),
+                    _ => None,
+                };
+                if let Some(index) = runs.filter(|index| self.shipping[*index] == Shipping::Done) {
+                    self.shipping[index] = Shipping::NotYet;
                 }
                 self.machine.apply(event, now);
             }
@@ -282,7 +289,7 @@ impl Actor {
             }
             Action::Inspect(index) => {
                 let id = self.id_of(index);
-                Box::pin(async move { Done::Event(Event::Observed(index, context.runtime.inspect(&id).await)) })
+                Box::pin(async move { Done::Event(Event::Observed(index, observed(&context, &id).await)) })
             }
         };
         self.work.push(work);
@@ -363,6 +370,7 @@ impl Actor {
             let context = self.context.clone();
             let ship = async move {
                 tokio::select! {
+                    biased;
                     () = shipper.ship() => {}
                     () = context.ended() => return,
                 }
@@ -517,6 +525,20 @@ async fn created(context: &Context, spec: &longshore_runtime::ContainerSpec) -> 
 
 async fn started(context: &Context, id: &str) -> RuntimeResult<ContainerState> {
     patient(context, "start the container", || context.runtime.start(id)).await
+}
+
+/// Looks, for as long as it takes: nobody tells again that a container has ended.
+async fn observed(context: &Context, id: &str) -> RuntimeResult<ContainerState> {
+    let mut backoff = Backoff::new(Duration::from_millis(250), 2.0, Duration::from_secs(30));
+    loop {
+        match context.runtime.inspect(id).await {
+            Err(error @ RuntimeError::Unavailable(_)) => {
+                tracing::warn!(container = id, %error, "the container will be looked at again");
+                context.seams.clock.sleep(backoff.next(&*context.seams.random)).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Stops, for as long as it takes: a container that should not run is never given up.

@@ -410,3 +410,17 @@ async fn a_runtime_that_is_away_for_a_moment_fails_no_task() {
     world.sim.set_down(false);
     world.reported(&task, STOPPED).await;
 }
+
+#[tokio::test]
+async fn an_exit_while_the_runtime_is_away_is_seen_when_it_is_back() {
+    let mut world = World::connected().await;
+    world.sim.add_image("web", Program::exits(secs(5), 4));
+    let task = task("a", vec![container("web")]);
+    world.send(vec![task.clone()]).await;
+    world.reported(&task, RUNNING).await;
+    world.sim.set_down(true);
+    world.pass(20).await;
+    world.sim.set_down(false);
+    world.reported(&task, STOPPED).await;
+    assert_eq!(world.history(&task), ["RUNNING web:RUNNING", "STOPPED web:STOPPED=4"]);
+}
