@@ -178,6 +178,7 @@ impl Agent {
         let checking = context.clone();
         let checks = async move {
             tokio::select! {
+                biased;
                 () = checking.check.run(&*checking.runtime, &*checking.seams.clock) => {}
                 () = checking.ended() => {}
             }
@@ -189,6 +190,7 @@ impl Agent {
         context::ended(shutdown).await;
         drop(open);
         tokio::select! {
+            biased;
             _ = closed.recv() => {}
             () = self.seams.clock.sleep(CLOSING) => {}
         }
@@ -374,6 +376,7 @@ impl Agent {
     /// Waits; answers whether the agent was asked to end meanwhile.
     async fn pause(&self, wait: Duration, shutdown: &watch::Receiver<bool>) -> bool {
         tokio::select! {
+            biased;
             () = self.seams.clock.sleep(wait) => false,
             () = context::ended(shutdown.clone()) => true,
         }

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_agent::ControlPlane;
-use longshore_agent::plane::{
-    AgentCredentials, Attribute, CallError, CallResult, ConnectError, Connection, Endpoints, Incoming,
-    InstanceRegistration, Joined, LogEvent, LogStreamName, NetworkBinding, Outgoing, RegisteredInstance, Resource,
-    TaskStateChange,
+use crate::plane::{
+    AgentCredentials, Attribute, CallError, CallResult, ConnectError, Connection, ContainerStateChange, ControlPlane,
+    Endpoints, Incoming, InstanceRegistration, Joined, LogEvent, LogStreamName, NetworkBinding, Outgoing,
+    RegisteredInstance, Resource, TaskStateChange,
 };
 use longshore_api::{ServiceModel, Shape, ecs, logs, longshore};
 use longshore_client::{Client, ClientError, Credentials, Options, Received, RotatingCredentials, WebSocket};
@@ -17,8 +16,6 @@ use longshore_protocol::tcs::SignedFrame;
 use longshore_seams::{BoxFuture, Seams};
 use std::sync::{PoisonError, RwLock};
 use tokio::sync::mpsc;
-
-use crate::output::Failure;
 
 /// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,7 +38,7 @@ impl HttpControlPlane {
     ///
     /// # Errors
     /// A URL that is none, a certificate authority that can't be read.
-    pub fn new(url: &str, region: &str, ca_file: Option<PathBuf>, seams: &Seams) -> Result<Self, Failure> {
+    pub fn new(url: &str, region: &str, ca_file: Option<PathBuf>, seams: &Seams) -> Result<Self, ClientError> {
         let mut options = Options::new(url, region);
         options.ca_file = ca_file;
         options.timeout = TIMEOUT;
@@ -205,8 +202,10 @@ fn network_binding(binding: NetworkBinding) -> ecs::NetworkBinding {
     }
 }
 
-fn state_change(change: TaskStateChange) -> ecs::SubmitTaskStateChangeRequest {
-    let container = |container: longshore_agent::plane::ContainerStateChange| ecs::ContainerStateChange {
+/// The report as the API takes it.
+#[must_use]
+pub fn state_change(change: TaskStateChange) -> ecs::SubmitTaskStateChangeRequest {
+    let container = |container: ContainerStateChange| ecs::ContainerStateChange {
         container_name: Some(container.container_name),
         status: Some(container.status.as_str().to_owned()),
         runtime_id: container.runtime_id,
@@ -228,7 +227,9 @@ fn state_change(change: TaskStateChange) -> ecs::SubmitTaskStateChangeRequest {
     }
 }
 
-fn registration_request(registration: InstanceRegistration) -> ecs::RegisterContainerInstanceRequest {
+/// The registration as the API takes it.
+#[must_use]
+pub fn registration_request(registration: InstanceRegistration) -> ecs::RegisterContainerInstanceRequest {
     let attribute = |attribute: Attribute| ecs::Attribute {
         name: Some(attribute.name),
         value: attribute.value,
@@ -247,6 +248,18 @@ fn registration_request(registration: InstanceRegistration) -> ecs::RegisterCont
             docker_version: Some(registration.docker_version),
         }),
         ..Default::default()
+    }
+}
+
+/// What the API answers to a registration.
+#[must_use]
+pub fn registered_instance(answer: ecs::RegisterContainerInstanceResponse) -> RegisteredInstance {
+    let instance = answer.container_instance.unwrap_or_default();
+    let attribute =
+        |attribute: ecs::Attribute| Attribute { name: attribute.name.unwrap_or_default(), value: attribute.value };
+    RegisteredInstance {
+        container_instance_arn: instance.container_instance_arn.unwrap_or_default(),
+        attributes: instance.attributes.unwrap_or_default().into_iter().map(attribute).collect(),
     }
 }
 
@@ -298,15 +311,7 @@ impl ControlPlane for HttpControlPlane {
             let request = registration_request(registration);
             let answer: ecs::RegisterContainerInstanceResponse =
                 self.call(None, &ecs::MODEL, "RegisterContainerInstance", &request).await?;
-            let instance = answer.container_instance.unwrap_or_default();
-            let attribute = |attribute: ecs::Attribute| Attribute {
-                name: attribute.name.unwrap_or_default(),
-                value: attribute.value,
-            };
-            Ok(RegisteredInstance {
-                container_instance_arn: instance.container_instance_arn.unwrap_or_default(),
-                attributes: instance.attributes.unwrap_or_default().into_iter().map(attribute).collect(),
-            })
+            Ok(registered_instance(answer))
         })
     }
 

@@ -21,6 +21,7 @@ mod books;
 mod config;
 mod context;
 mod engine;
+pub mod http;
 mod identity;
 mod journal;
 mod labels;
@@ -39,5 +40,6 @@ mod tests;
 
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, CredentialSource, PullBehavior, host_capacity};
+pub use http::HttpControlPlane;
 pub use plane::ControlPlane;
 pub use view::{ContainerView, Registry, TaskView};

@@ -121,6 +121,7 @@ impl Reporter {
             };
             tracing::warn!(task = %change.task, status = change.status.as_str(), %error, ?wait, "report will be sent again");
             tokio::select! {
+                biased;
                 () = self.0.seams.clock.sleep(wait) => {}
                 () = self.0.retry_now.notified() => {}
                 () = context::ended(self.0.shutdown.clone()) => return false,

@@ -7,7 +7,6 @@ mod datadir;
 mod demo;
 mod first_start;
 mod output;
-mod plane;
 mod runtimes;
 mod server;
 mod up;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_agent::{Agent, AgentConfig, CredentialSource, host_capacity};
+use longshore_agent::{Agent, AgentConfig, CredentialSource, HttpControlPlane, host_capacity};
 use longshore_control::admin::ShutdownRequested;
 use longshore_control::engine::Engine;
 use longshore_control::operations::tasks::stop_every_task;
@@ -21,7 +21,6 @@ use crate::cli::{AgentArgs, OutputFormat, RuntimeArgs, ServerArgs, UpArgs};
 use crate::datadir::DataDir;
 use crate::first_start::{Greeting, make_profile};
 use crate::output::{Failure, print_line};
-use crate::plane::HttpControlPlane;
 use crate::runtimes;
 use crate::server::ControlPlane;
 

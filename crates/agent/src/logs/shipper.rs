@@ -192,6 +192,7 @@ impl Shipper {
             let wait = backoff.next(&*seams.random);
             tracing::debug!(group = %self.name.group, stream = %self.name.stream, %error, ?wait, "output will be sent again");
             tokio::select! {
+                biased;
                 () = seams.clock.sleep(wait) => {}
                 () = self.context.back.notified() => {}
             }

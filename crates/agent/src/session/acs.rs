@@ -82,6 +82,7 @@ impl AcsSession {
             }
             let Some(wait) = reconnects.wait(ended, lasted, &*seams.random) else { return };
             tokio::select! {
+                biased;
                 () = seams.clock.sleep(wait) => {}
                 _ = self.shutdown.changed() => {}
             }

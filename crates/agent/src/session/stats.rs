@@ -41,6 +41,7 @@ impl Sampler {
     pub async fn run(self: Arc<Self>, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
         loop {
             tokio::select! {
+                biased;
                 () = context.seams.clock.sleep(PERIOD) => self.sample(&context).await,
                 _ = shutdown.changed() => return,
             }

@@ -50,6 +50,7 @@ impl TcsSession {
             let lasted = seams.clock.monotonic().saturating_sub(began);
             let Some(wait) = reconnects.wait(ended, lasted, &*seams.random) else { return };
             tokio::select! {
+                biased;
                 () = seams.clock.sleep(wait) => {}
                 _ = self.shutdown.changed() => {}
             }
