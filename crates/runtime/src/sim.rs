@@ -86,6 +86,7 @@ struct World {
     volumes: BTreeMap<String, VolumeSpec>,
     listeners: Vec<mpsc::UnboundedSender<ContainerEvent>>,
     calls: Vec<String>,
+    starts: BTreeMap<String, u64>,
     made: u64,
     next_port: u16,
     down: bool,
@@ -161,6 +162,25 @@ impl SimRuntime {
         self.world().containers.get(id).map(|container| container.spec.clone())
     }
 
+    /// How often containers of this name were started, removed ones included.
+    #[must_use]
+    pub fn starts(&self) -> BTreeMap<String, u64> {
+        self.world().starts.clone()
+    }
+
+    /// Ends every container at once and forgets what was under way, as a host that loses its power does.
+    pub fn lose_power(&self) {
+        let now = self.clock.now();
+        let mut world = self.world();
+        world.listeners.clear();
+        for container in world.containers.values_mut() {
+            container.run += 1;
+            if container.state.status == ContainerStatus::Running {
+                container.exited(now, 255, false);
+            }
+        }
+    }
+
     /// Named volumes that exist.
     #[must_use]
     pub fn volumes(&self) -> Vec<String> {
@@ -186,13 +206,7 @@ impl SimRuntime {
         if container.run != run || container.state.status != ContainerStatus::Running {
             return;
         }
-        container.state.status = ContainerStatus::Exited;
-        container.state.exit_code = Some(code);
-        container.state.oom_killed = out_of_memory;
-        container.state.finished_at = Some(now);
-        container.state.pid = None;
-        container.state.health = None;
-        container.notify();
+        container.exited(now, code, out_of_memory);
         world.tell(id, ContainerEventKind::Exited);
     }
 
@@ -243,6 +257,7 @@ impl SimRuntime {
             }
             ports.push(binding);
         }
+        *world.starts.entry(spec.name.clone()).or_default() += 1;
         let container = world.containers.get_mut(id).expect("looked up under the same lock");
         container.run += 1;
         container.state.status = ContainerStatus::Running;
@@ -291,6 +306,16 @@ impl SimContainer {
     fn write(&mut self, at: Timestamp, line: &str) {
         let next = LogCursor(self.lines.len() as u64 + 1);
         self.lines.push(LogLine { next, stream: OutputStream::Stdout, at, line: line.as_bytes().to_vec() });
+        self.notify();
+    }
+
+    fn exited(&mut self, now: Timestamp, code: i32, out_of_memory: bool) {
+        self.state.status = ContainerStatus::Exited;
+        self.state.exit_code = Some(code);
+        self.state.oom_killed = out_of_memory;
+        self.state.finished_at = Some(now);
+        self.state.pid = None;
+        self.state.health = None;
         self.notify();
     }
 

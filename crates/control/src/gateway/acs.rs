@@ -153,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let mut unanswered = false;
         loop {
             tokio::select! {
+                biased;
                 frame = self.socket.next() => {
                     match frame {
                         Some(Ok(Message::Text(text))) => {
@@ -247,6 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     async fn send(&mut self, message: &FromServer) -> Result<(), Ended> {
         let clock = self.inner.engine.seams().clock.clone();
         tokio::select! {
+            biased;
             sent = self.socket.send(Message::text(message.to_json())) => Ok(sent?),
             () = clock.sleep(HEARTBEAT_INTERVAL) => Err(Ended::Stuck),
         }
@@ -256,6 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let clock = self.inner.engine.seams().clock.clone();
         let frame = CloseFrame { code, reason: reason.into() };
         tokio::select! {
+            biased;
             // Whether it arrives or not, the connection ends.
             _ = self.socket.close(Some(frame)) => {}
             () = clock.sleep(HEARTBEAT_INTERVAL) => {}

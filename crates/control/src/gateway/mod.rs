@@ -26,6 +26,7 @@ use longshore_protocol::query::{AcsQuery, TcsQuery};
 use longshore_protocol::tcs::TaskMetric;
 use longshore_seams::BoxFuture;
 use longshore_wire::{RequestContext, Upgrade};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::changes::Change;
 use crate::engine::{CommitObserver, Engine};
@@ -71,6 +72,32 @@ impl Gateway {
     #[must_use]
     pub fn metrics(&self, task: Id) -> Option<TaskMetric> {
         locked(&self.inner.metrics).get(&task).cloned()
+    }
+
+    /// Serves an agent's ACS connection until it ends, on a stream that is past the handshake.
+    ///
+    /// # Errors
+    /// `InactiveInstanceException`, `InvalidInstanceException` or `AccessDeniedException`: the handshake is refused.
+    pub async fn serve_acs<S>(&self, context: &RequestContext, query: &AcsQuery, socket: S) -> Result<(), ServiceError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let address = Address::resolve(&self.inner.engine, context, &query.container_instance_arn, &query.cluster)?;
+        acs::serve(&self.inner, address, query, socket).await;
+        Ok(())
+    }
+
+    /// Serves an agent's TCS connection until it ends, on a stream that is past the handshake.
+    ///
+    /// # Errors
+    /// As [`Self::serve_acs`].
+    pub async fn serve_tcs<S>(&self, context: &RequestContext, query: &TcsQuery, socket: S) -> Result<(), ServiceError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let address = Address::resolve(&self.inner.engine, context, &query.container_instance, &query.cluster)?;
+        tcs::serve(&self.inner, address, socket).await;
+        Ok(())
     }
 
     /// Tells the agent of `instance` about `tasks` again, when it is connected.
@@ -125,13 +152,11 @@ impl Upgrade for AcsPath {
     }
 
     fn serve(&self, context: RequestContext, query: Vec<(String, String)>, socket: Socket) -> BoxFuture<'static, ()> {
-        let inner = self.0.inner.clone();
+        let gateway = self.0.clone();
         Box::pin(async move {
-            let query = AcsQuery::from_pairs(pairs(&query));
             // It may have been deregistered since the handshake was accepted.
-            match Address::resolve(&inner.engine, &context, &query.container_instance_arn, &query.cluster) {
-                Ok(address) => acs::serve(&inner, address, &query, socket).await,
-                Err(error) => tracing::debug!(%error, "connection dropped"),
+            if let Err(error) = gateway.serve_acs(&context, &AcsQuery::from_pairs(pairs(&query)), socket).await {
+                tracing::debug!(%error, "connection dropped");
             }
         })
     }
@@ -150,12 +175,10 @@ impl Upgrade for TcsPath {
     }
 
     fn serve(&self, context: RequestContext, query: Vec<(String, String)>, socket: Socket) -> BoxFuture<'static, ()> {
-        let inner = self.0.inner.clone();
+        let gateway = self.0.clone();
         Box::pin(async move {
-            let query = TcsQuery::from_pairs(pairs(&query));
-            match Address::resolve(&inner.engine, &context, &query.container_instance, &query.cluster) {
-                Ok(address) => tcs::serve(&inner, address, socket).await,
-                Err(error) => tracing::debug!(%error, "connection dropped"),
+            if let Err(error) = gateway.serve_tcs(&context, &TcsQuery::from_pairs(pairs(&query)), socket).await {
+                tracing::debug!(%error, "connection dropped");
             }
         })
     }

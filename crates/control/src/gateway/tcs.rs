@@ -44,6 +44,7 @@ where
     let mut heard = clock.monotonic();
     loop {
         let answer = tokio::select! {
+            biased;
             frame = socket.next() => match frame {
                 Some(Ok(Message::Text(text))) => {
                     heard = clock.monotonic();
@@ -62,6 +63,7 @@ where
         };
         let Some(answer) = answer else { continue };
         let sent = tokio::select! {
+            biased;
             sent = socket.send(Message::text(answer.to_json())) => sent.is_ok(),
             () = clock.sleep(HEARTBEAT_INTERVAL) => false,
         };

@@ -113,6 +113,7 @@ impl Reconcilers {
                 this.run(&*reconciler).await;
                 let clock = &this.seams.clock;
                 tokio::select! {
+                    biased;
                     () = wake.notified() => {}
                     () = clock.sleep(reconciler.period()) => {}
                 }
