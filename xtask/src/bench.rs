@@ -21,7 +21,7 @@ pub(crate) fn task(arguments: &[String]) -> Result {
 }
 
 /// Builds a package in release mode; answers where its executable is.
-fn build(package: &str) -> Result<PathBuf> {
+pub(crate) fn build(package: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--release", "--message-format", "json-render-diagnostics", "--package", package])

@@ -6,6 +6,7 @@ mod codegen;
 mod compatibility;
 mod coverage;
 mod errors;
+mod sim;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,9 @@ usage: cargo xtask <task>
   errors [--check]  write docs/errors.md, the catalogue of errors; --check fails when it is stale
   bench [SCENARIO...] [--output table|json] [--strict]
                     measure a release build; fails when a relative floor is missed (benches/README.md)
+  sim [--seeds N] [--seed S] [--trace] [STORY...]
+                    play the control plane and agents in worlds made from seeds; prints the shortest
+                    story that breaks a rule (crates/sim)
   ci                everything that must hold before a change lands: .ci/run
 ";
 
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         "compatibility" => compatibility::task(rest),
         "errors" => errors::task(rest),
         "bench" => bench::task(rest),
+        "sim" => sim::task(rest),
         "ci" => ci(),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

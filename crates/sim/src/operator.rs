@@ -1,0 +1,290 @@
+//! The operator: makes the story's calls, one after the other, each until it is answered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use longshore_api::{ServiceError, Value};
+use longshore_control::changes::Change;
+use longshore_model::records::GrantRecord;
+use longshore_model::{Id, Scope};
+use longshore_seams::{Clock, Random, SeededRandom};
+use longshore_wire::Principal;
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
+
+use crate::checks::Checks;
+use crate::executor::{Executor, locked};
+use crate::machine::{Ended, grant_of};
+use crate::network::{ACCOUNT, Network, NoAnswer, REGION};
+use crate::server::Server;
+use crate::story::Step;
+use crate::trace::Trace;
+
+/// The operator's own machine.
+pub(crate) const OPERATOR: &str = "operator";
+/// Between two tries of a call that was not answered.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Until tasks that found no room are tried again.
+const ROOM: Duration = Duration::from_secs(5);
+/// Tries to run tasks that find no room.
+const TRIES: u32 = 100;
+
+/// The operator's desk: where steps are put, and how many are not done.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    steps: mpsc::UnboundedSender<Step>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Desk {
+    pub fn put(&self, step: Step) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        // The operator lives as long as the world.
+        let _ = self.steps.send(step);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// The operator.
+pub(crate) struct Operator {
+    pub executor: Executor,
+    pub network: Network,
+    pub server: Server,
+    pub checks: Checks,
+    pub trace: Trace,
+    pub random: Arc<SeededRandom>,
+    /// Machines that may start their agents: told as those that ended.
+    pub joined: Ended,
+    pub revisions: BTreeMap<String, u32>,
+    pub tasks: Vec<Id>,
+}
+
+impl Operator {
+    /// Begins its work.
+    pub fn begin(mut self) -> Desk {
+        let (steps, mut queue) = mpsc::unbounded_channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        let (executor, left) = (self.executor.clone(), open.clone());
+        let work = async move {
+            self.call("CreateCluster", &json!({})).await.ok();
+            while let Some(step) = queue.recv().await {
+                self.perform(step).await;
+                left.fetch_sub(1, Ordering::Relaxed);
+            }
+        };
+        executor.spawn(executor.process(), "operator", Box::pin(work));
+        Desk { steps, open }
+    }
+
+    async fn once(&self, operation: &'static str, input: &Json) -> Result<Result<Json, ServiceError>, NoAnswer> {
+        let input = Value::from_json(input.to_string().as_bytes()).unwrap_or(Value::Null);
+        let root = Principal::Root { account: ACCOUNT.to_owned() };
+        let answer = self.network.call(OPERATOR, &root, operation, input).await?;
+        Ok(answer.map(|answer| serde_json::from_slice(&answer.to_json()).unwrap_or_default()))
+    }
+
+    /// Calls until there is an answer.
+    async fn call(&self, operation: &'static str, input: &Json) -> Result<Json, ServiceError> {
+        loop {
+            match self.once(operation, input).await {
+                Ok(Err(error)) if error.status >= 500 => self.executor.sleep(AGAIN).await,
+                Err(NoAnswer) => self.executor.sleep(AGAIN).await,
+                Ok(answer) => {
+                    let said = match &answer {
+                        Ok(_) => "OK".to_owned(),
+                        Err(error) => error.to_string(),
+                    };
+                    self.trace.say(&self.executor, format!("{operation}: {said}"));
+                    return answer;
+                }
+            }
+        }
+    }
+
+    async fn perform(&mut self, step: Step) {
+        match step {
+            Step::Machine { name, .. } => self.join(name).await,
+            Step::Register { family, image, cpu, memory, port } => {
+                let mut main = json!({"name": "main", "image": image, "cpu": cpu, "memory": memory, "essential": true});
+                if port > 0 {
+                    main["portMappings"] = json!([{"containerPort": 80, "hostPort": port}]);
+                }
+                self.register(&family, &json!({"family": family, "containerDefinitions": [main]})).await;
+            }
+            Step::Service { name, definition, desired, minimum, maximum, breaker } => {
+                let mut configuration = json!({"minimumHealthyPercent": minimum, "maximumPercent": maximum});
+                configuration["deploymentCircuitBreaker"] = json!({"enable": breaker, "rollback": breaker});
+                let request = json!({
+                    "serviceName": name, "taskDefinition": definition, "desiredCount": desired,
+                    "deploymentConfiguration": configuration, "clientToken": self.random.uuid(),
+                });
+                self.create_service(&name, Some(desired), &request).await;
+            }
+            Step::Daemon { name, definition } => {
+                let token = self.random.uuid();
+                let request = json!({
+                    "serviceName": name, "taskDefinition": definition, "schedulingStrategy": "DAEMON",
+                    "clientToken": token,
+                });
+                self.create_service(&name, None, &request).await;
+            }
+            Step::Update { name, definition, desired } => self.update(&name, definition, desired).await,
+            Step::Delete { name } => {
+                // A deleted service wants no tasks.
+                self.checks.promise(|promises| {
+                    promises.desired.remove(&name);
+                });
+                let deleted = self.call("DeleteService", &json!({"service": name, "force": true})).await;
+                // One that was deleted by a call whose answer was lost is not found any more.
+                if deleted.is_ok() {
+                    self.checks.promise(|promises| {
+                        promises.deleted.insert(name);
+                    });
+                }
+            }
+            Step::Run { definition, count } => self.run(&definition, count).await,
+            Step::StopAny => self.stop_any().await,
+            Step::Drain { name } => self.set_state(&name, "DRAINING").await,
+            Step::Activate { name } => self.set_state(&name, "ACTIVE").await,
+            _ => {}
+        }
+    }
+
+    /// Gives a machine's agent the right to speak for a container instance of its own.
+    async fn join(&self, name: String) {
+        let scope = Scope::new(ACCOUNT, REGION);
+        loop {
+            let record = GrantRecord {
+                id: grant_of(&name),
+                scope: scope.clone(),
+                cluster: "default".to_owned(),
+                container_instance: None,
+                created_at: self.server.clock().now(),
+            };
+            let granted = self.server.ask(move |service| {
+                Box::pin(async move {
+                    service
+                        .engine
+                        .write(|state, changes| {
+                            if !state.grants.contains_key(&record.id) {
+                                changes.push(Change::PutGrant(Arc::new(record)));
+                            }
+                            Ok::<_, ServiceError>(())
+                        })
+                        .await
+                        .is_ok()
+                })
+            });
+            let granted = match granted {
+                Some(granted) => granted.await.unwrap_or(false),
+                None => false,
+            };
+            if granted {
+                return locked(&self.joined).push((name, String::new()));
+            }
+            self.executor.sleep(AGAIN).await;
+        }
+    }
+
+    /// Registers, and finds out whether an unanswered call has done it already.
+    async fn register(&mut self, family: &str, request: &Json) {
+        let revision = self.revisions.get(family).copied().unwrap_or(0) + 1;
+        let expected = json!({"taskDefinition": format!("{family}:{revision}")});
+        loop {
+            match self.once("RegisterTaskDefinition", request).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(error)) if error.status < 500 => {
+                    return self.trace.say(&self.executor, format!("RegisterTaskDefinition: {error}"));
+                }
+                Ok(Err(_)) | Err(NoAnswer) => self.executor.sleep(AGAIN).await,
+            }
+            if self.call("DescribeTaskDefinition", &expected).await.is_ok() {
+                break;
+            }
+        }
+        self.revisions.insert(family.to_owned(), revision);
+        self.checks.promise(|promises| {
+            promises.definitions.insert((family.to_owned(), revision));
+        });
+        self.trace.say(&self.executor, format!("registered {family}:{revision}"));
+    }
+
+    async fn create_service(&self, name: &str, desired: Option<u32>, request: &Json) {
+        if self.call("CreateService", request).await.is_ok() {
+            self.checks.promise(|promises| {
+                promises.services.insert(name.to_owned());
+                if let Some(desired) = desired {
+                    promises.desired.insert(name.to_owned(), vec![i32::try_from(desired).unwrap_or(i32::MAX)]);
+                }
+            });
+        }
+    }
+
+    async fn update(&self, name: &str, definition: Option<String>, desired: Option<u32>) {
+        let mut request = json!({"service": name});
+        if let Some(definition) = definition {
+            request["taskDefinition"] = json!(definition);
+        }
+        let wanted = desired.map(|desired| i32::try_from(desired).unwrap_or(i32::MAX));
+        if let Some(wanted) = wanted {
+            request["desiredCount"] = json!(wanted);
+            self.checks.promise(|promises| promises.desired.entry(name.to_owned()).or_default().push(wanted));
+        }
+        if self.call("UpdateService", &request).await.is_ok()
+            && let Some(wanted) = wanted
+        {
+            self.checks.promise(|promises| {
+                promises.desired.insert(name.to_owned(), vec![wanted]);
+            });
+        }
+    }
+
+    async fn run(&mut self, definition: &str, count: u32) {
+        let mut left = count as usize;
+        for _ in 0..TRIES {
+            let token = self.random.uuid();
+            let request = json!({"taskDefinition": definition, "count": left.min(10), "clientToken": token});
+            let Ok(answer) = self.call("RunTask", &request).await else { return };
+            let tasks = answer["tasks"].as_array().cloned().unwrap_or_default();
+            let ids = tasks.iter().filter_map(|task| task["taskArn"].as_str()?.rsplit('/').next()?.parse::<Id>().ok());
+            let ids: Vec<Id> = ids.collect();
+            left = left.saturating_sub(ids.len());
+            self.checks.promise(|promises| promises.tasks.extend(&ids));
+            self.tasks.extend(ids);
+            if left == 0 {
+                return;
+            }
+            self.executor.sleep(ROOM).await;
+        }
+    }
+
+    async fn stop_any(&self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let chosen = usize::try_from(self.random.below(self.tasks.len() as u64)).unwrap_or(0);
+        let id = self.tasks[chosen];
+        let request = json!({"task": id.to_string(), "reason": "the story wants it"});
+        if self.call("StopTask", &request).await.is_ok() {
+            self.checks.promise(|promises| {
+                promises.stopped.insert(id);
+            });
+        }
+    }
+
+    async fn set_state(&self, machine: &str, status: &str) {
+        let grant = grant_of(machine);
+        let known = self.checks.look(|model| {
+            let mut instances = model.instances.values();
+            instances.find(|it| it.grant.as_deref() == Some(&grant)).map(|it| it.id.to_string())
+        });
+        let Some(id) = known else { return };
+        let request = json!({"containerInstances": [id], "status": status});
+        self.call("UpdateContainerInstancesState", &request).await.ok();
+    }
+}

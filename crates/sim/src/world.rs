@@ -1,0 +1,551 @@
+//! A world: plays a story from its beginning to where everything must be as it should.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use longshore_api::ecs::DeploymentRolloutState;
+use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus};
+use longshore_model::service::{ServiceRecord, ServiceStatus};
+use longshore_seams::{Random, SeededRandom};
+
+use crate::checks::{Checks, Model, Violation};
+use crate::executor::{Executor, locked};
+use crate::machine::{Ended, Machine, grant_of, task_of};
+use crate::network::{Network, Weather};
+use crate::operator::{Desk, Operator};
+use crate::server::Server;
+use crate::story::{Expectation, Step, Story};
+use crate::trace::Trace;
+
+/// The name of the server among machines.
+const SERVER: &str = "server";
+/// Between two looks at what runs on the machines.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long the world may take to be as it should, once nothing more goes wrong: longer than an agent keeps a
+/// connection, and than the longest pause between starts of a task that fails.
+const CALM: Duration = Duration::from_secs(3600);
+/// How long it must then stay so.
+const STEADY: Duration = Duration::from_secs(150);
+/// What a supervisor waits before it starts an agent or a server again that ended.
+const SUPERVISOR: Duration = Duration::from_secs(5);
+
+/// How a story went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The first thing that must never be and was.
+    pub violation: Option<Violation>,
+    /// What happened, the last lines.
+    pub trace: Vec<String>,
+    /// The same for two plays that went the same way.
+    pub fingerprint: u64,
+    /// When it ended.
+    pub ended: Duration,
+    /// When everything was as it should be, counted from the last thing that went wrong.
+    pub calm_after: Duration,
+}
+
+/// Plays a story.
+#[must_use]
+pub fn play(story: &Story) -> Outcome {
+    let mut world = World::new(story);
+    let calm_after = world.play(story);
+    // Whatever still runs holds parts of the world, and the world holds it.
+    world.executor.clear();
+    let polls = world.executor.polls();
+    Outcome {
+        violation: world.checks.violation(),
+        trace: world.trace.lines(),
+        fingerprint: world.trace.fingerprint() ^ polls,
+        ended: world.executor.now(),
+        calm_after,
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Step(Step),
+    StartServer,
+    StartAgent(String),
+    PowerOn(String),
+    Hear(String),
+    DiskFree(String),
+    RuntimeUp(String),
+}
+
+struct World {
+    executor: Executor,
+    trace: Trace,
+    checks: Checks,
+    server: Server,
+    network: Network,
+    machines: BTreeMap<String, Machine>,
+    images: Vec<Step>,
+    desk: Desk,
+    random: SeededRandom,
+    agenda: BTreeMap<(Duration, u64), Happening>,
+    planned: u64,
+    ended: Ended,
+    joined: Ended,
+    looked: Duration,
+}
+
+impl World {
+    fn new(story: &Story) -> Self {
+        let seed = story.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let executor = Executor::new(seed);
+        let trace = Trace::default();
+        let checks = Checks::new(executor.clone(), trace.clone());
+        let server = Server::new(executor.clone(), seed);
+        let network = Network::new(executor.clone(), server.clone(), seed);
+        let joined: Ended = Arc::default();
+        let operator = Operator {
+            executor: executor.clone(),
+            network: network.clone(),
+            server: server.clone(),
+            checks: checks.clone(),
+            trace: trace.clone(),
+            random: Arc::new(SeededRandom::new(seed ^ 0x6f70_6572)),
+            joined: joined.clone(),
+            revisions: BTreeMap::new(),
+            tasks: Vec::new(),
+        };
+        let mut world = Self {
+            desk: operator.begin(),
+            random: SeededRandom::new(seed ^ 0x776f_726c),
+            executor,
+            trace,
+            checks,
+            server,
+            network,
+            machines: BTreeMap::new(),
+            images: Vec::new(),
+            agenda: BTreeMap::new(),
+            planned: 0,
+            ended: Arc::new(Mutex::default()),
+            joined,
+            looked: Duration::ZERO,
+        };
+        world.plan(Duration::ZERO, Happening::StartServer);
+        for (at, step) in &story.steps {
+            world.plan(*at, Happening::Step(step.clone()));
+        }
+        world
+    }
+
+    fn plan(&mut self, at: Duration, what: Happening) {
+        self.planned += 1;
+        self.agenda.insert((at, self.planned), what);
+    }
+
+    fn plan_in(&mut self, wait: Duration, what: Happening) {
+        self.plan(self.executor.now() + wait, what);
+    }
+
+    fn say(&self, line: impl std::fmt::Display) {
+        self.trace.say(&self.executor, line);
+    }
+
+    /// Plays it; answers how long it took to become calm.
+    fn play(&mut self, story: &Story) -> Duration {
+        while let Some(((at, _), _)) = self.agenda.first_key_value() {
+            let at = *at;
+            if self.run_until(at) {
+                return Duration::ZERO;
+            }
+            while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= at) {
+                let what = entry.remove();
+                self.happen(what);
+            }
+        }
+        self.network.set_weather(Weather::FINE);
+        let began = self.executor.now();
+        self.say("nothing more goes wrong");
+        loop {
+            let now = self.executor.now();
+            if self.run_until(now + Duration::from_secs(1)) {
+                return Duration::ZERO;
+            }
+            self.late_happenings();
+            let Err(why) = self.is_as_it_should() else { break };
+            if now > began + CALM {
+                self.checks.violate("does-not-converge", why);
+                return Duration::ZERO;
+            }
+        }
+        let calm = self.executor.now();
+        self.say("everything is as it should be");
+        while self.executor.now() < calm + STEADY {
+            let now = self.executor.now();
+            if self.run_until(now + Duration::from_secs(5)) {
+                break;
+            }
+            self.late_happenings();
+            if let Err(why) = self.is_as_it_should() {
+                self.checks.violate("does-not-stay", why);
+                break;
+            }
+        }
+        self.checks.check_promises();
+        for expectation in &story.expectations {
+            if let Err(why) = self.checks.look(|model| meets(model, expectation)) {
+                self.checks.violate("expectation", format!("{expectation}: {why}"));
+            }
+        }
+        calm - began
+    }
+
+    /// Agents and servers that ended by themselves are started again, also when the story is over.
+    fn late_happenings(&mut self) {
+        let now = self.executor.now();
+        while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= now) {
+            let what = entry.remove();
+            self.happen(what);
+        }
+    }
+
+    /// Lets the world go on until `end`; answers whether something was violated.
+    fn run_until(&mut self, end: Duration) -> bool {
+        loop {
+            if let Err(name) = self.executor.settle() {
+                self.checks.violate("never-rests", format!("'{name}' runs in circles while time stands still"));
+                return true;
+            }
+            self.supervise();
+            if self.executor.now() >= self.looked + LOOK {
+                self.looked = self.executor.now();
+                self.look_at_machines();
+            }
+            if self.checks.violation().is_some() {
+                return true;
+            }
+            if self.executor.advance(end) {
+                return false;
+            }
+        }
+    }
+
+    /// Starts what may start, and what ended by itself.
+    fn supervise(&mut self) {
+        let joined = std::mem::take(&mut *locked(&self.joined));
+        for (name, _) in joined {
+            self.start_agent(&name);
+        }
+        let ended = std::mem::take(&mut *locked(&self.ended));
+        for (name, words) in ended {
+            self.say(format!("the agent of {name} ended: {words}"));
+            if let Some(machine) = self.machines.get_mut(&name) {
+                machine.kill_agent();
+            }
+            self.plan_in(SUPERVISOR, Happening::StartAgent(name));
+        }
+        if self.server.has_failed() {
+            self.say("the server ended: its store failed");
+            self.server.kill();
+            self.plan_in(SUPERVISOR, Happening::StartServer);
+        }
+    }
+
+    fn start_agent(&mut self, name: &str) {
+        let number = self.machines.keys().position(|it| it == name).unwrap_or(0);
+        let zone = format!("{}{}", crate::network::REGION, ['a', 'b', 'c'][number % 3]);
+        if let Some(machine) = self.machines.get_mut(name) {
+            machine.start_agent(&self.network, &zone, &self.ended);
+        }
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Step(step) => {
+                self.say(format!("-> {step}"));
+                self.step(step);
+            }
+            Happening::StartServer => {
+                let (checks, trace, executor) = (self.checks.clone(), self.trace.clone(), self.executor.clone());
+                self.server.start(move |service| {
+                    trace.say(&executor, "the server has loaded its state");
+                    service.engine.peek(|state| checks.reload(state));
+                    Arc::new(checks)
+                });
+            }
+            Happening::StartAgent(name) => self.start_agent(&name),
+            Happening::PowerOn(name) => {
+                if let Some(machine) = self.machines.get_mut(&name) {
+                    machine.powered = true;
+                }
+                self.hear(&name);
+                self.start_agent(&name);
+            }
+            Happening::Hear(name) => self.hear(&name),
+            Happening::DiskFree(name) => self.set_full(&name, false),
+            Happening::RuntimeUp(name) => {
+                if let Some(machine) = self.machines.get(&name) {
+                    machine.runtime.set_down(false);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, name: &str) {
+        let Some(machine) = self.machines.get_mut(name) else { return };
+        machine.silences = machine.silences.saturating_sub(1);
+        if machine.silences == 0 {
+            self.network.set_silent(name, false);
+        }
+    }
+
+    fn silence(&mut self, name: &str) {
+        if let Some(machine) = self.machines.get_mut(name) {
+            machine.silences += 1;
+            self.network.set_silent(name, true);
+        }
+    }
+
+    fn set_full(&self, name: &str, full: bool) {
+        if name == SERVER {
+            self.server.set_full(full);
+        } else if let Some(machine) = self.machines.get(name) {
+            machine.disk.set_full(full);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Machine { ref name, cores, memory } => {
+                if self.machines.contains_key(name) {
+                    return;
+                }
+                let machine = Machine::new(name, cores, memory, &self.executor, self.random.next_u64());
+                self.images.iter().for_each(|image| machine.add_image(image));
+                self.machines.insert(name.clone(), machine);
+                self.desk.put(step);
+            }
+            Step::Image { .. } => {
+                self.machines.values().for_each(|machine| machine.add_image(&step));
+                self.images.push(step);
+            }
+            Step::KillServer { away } => {
+                if self.server.kill() {
+                    self.plan_in(away, Happening::StartServer);
+                }
+            }
+            Step::KillAgent { name, away, cache_lost } => {
+                let Some(machine) = self.machines.get_mut(&name) else { return };
+                if machine.kill_agent() {
+                    if cache_lost {
+                        machine.lose_cache();
+                    }
+                    self.plan_in(away, Happening::StartAgent(name));
+                }
+            }
+            Step::Lose { name, away } => {
+                let Some(machine) = self.machines.get_mut(&name).filter(|machine| machine.powered) else { return };
+                machine.lose_power();
+                self.silence(&name);
+                self.plan_in(away, Happening::PowerOn(name));
+            }
+            Step::Cut { name, away } => {
+                self.silence(&name);
+                self.plan_in(away, Happening::Hear(name));
+            }
+            Step::Break { name } => self.network.break_connections(&name),
+            Step::Crash => self.crash(),
+            Step::Clock { name, off_millis } if name == SERVER => self.server.clock().set_off(off_millis),
+            Step::Clock { name, off_millis } => {
+                if let Some(machine) = self.machines.get(&name) {
+                    machine.clock.set_off(off_millis);
+                }
+            }
+            Step::DiskFull { name, away } => {
+                self.set_full(&name, true);
+                self.plan_in(away, Happening::DiskFree(name));
+            }
+            Step::RuntimeDown { name, away } => {
+                if let Some(machine) = self.machines.get(&name) {
+                    machine.runtime.set_down(true);
+                    self.plan_in(away, Happening::RuntimeUp(name));
+                }
+            }
+            Step::Network { loses, repeats, delay } => {
+                self.network.set_weather(Weather { loss_per_mille: loses, twice_per_mille: repeats, delay });
+            }
+            step => self.desk.put(step),
+        }
+    }
+
+    /// Ends one of the running containers.
+    fn crash(&self) {
+        let running: Vec<(&Machine, String)> =
+            self.machines.values().flat_map(|it| it.running().into_iter().map(move |found| (it, found.id))).collect();
+        if running.is_empty() {
+            return;
+        }
+        let chosen = usize::try_from(self.random.below(running.len() as u64)).unwrap_or(0);
+        let (machine, id) = &running[chosen];
+        self.say(format!("container {} on {} crashes", &id[60..], machine.name));
+        machine.runtime.exit(id, 1);
+    }
+
+    /// What runs on a machine fits on it, and nothing was started twice.
+    fn look_at_machines(&self) {
+        for machine in self.machines.values() {
+            let twice = machine.runtime.starts().into_iter().find(|(_, starts)| *starts > 1);
+            if let Some((name, starts)) = twice {
+                self.checks.violate("started-twice", format!("container {name} on {}: {starts} times", machine.name));
+            }
+            let running = machine.running();
+            let mut names = BTreeSet::new();
+            let mut ports = BTreeSet::new();
+            for container in &running {
+                let key = (task_of(container), container.labels.get("com.amazonaws.ecs.container-name").cloned());
+                if !names.insert(key) {
+                    let what = format!("two containers for one on {}: {}", machine.name, container.name);
+                    self.checks.violate("container-doubled", what);
+                }
+                if let Some(port) = container.ports.iter().find(|it| !ports.insert((it.host_port, it.protocol))) {
+                    let what = format!("port {} of {} is bound twice", port.host_port, machine.name);
+                    self.checks.violate("port-taken-twice", what);
+                }
+            }
+            let tasks: BTreeSet<String> = running.iter().map(task_of).collect();
+            let (cpu, memory) = self.checks.look(|model| {
+                let known = tasks.iter().filter_map(|id| model.tasks.get(&id.parse().ok()?));
+                known.fold((0, 0), |(cpu, memory), task| {
+                    (cpu + task.reservation.cpu, memory + task.reservation.memory_mib)
+                })
+            });
+            let offered = (i64::from(machine.cores) * 1024, i64::try_from(machine.memory).unwrap_or(i64::MAX));
+            if cpu > offered.0 || memory > offered.1 {
+                let what = format!("{} runs tasks of {cpu} CPU units and {memory} MiB", machine.name);
+                self.checks.violate("oversubscribed", what);
+            }
+        }
+    }
+
+    /// Whether the control plane has what is wanted, and the machines run exactly that; or what is missing.
+    fn is_as_it_should(&self) -> Result<(), String> {
+        if self.server.open().is_none() {
+            return Err("the server is not up".to_owned());
+        }
+        if !self.desk.is_empty() {
+            return Err("the operator waits for an answer".to_owned());
+        }
+        if let Some(machine) = self.machines.values().find(|machine| !machine.has_agent()) {
+            return Err(format!("the agent of {} does not run", machine.name));
+        }
+        self.checks.look(|model| {
+            for task in model.tasks.values() {
+                task_is_settled(task)?;
+            }
+            for service in model.services.values() {
+                service_is_settled(model, service)?;
+            }
+            for machine in self.machines.values() {
+                machine_runs_what_it_should(model, machine)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn task_is_settled(task: &TaskRecord) -> Result<(), String> {
+    match (task.desired_status, task.last_status) {
+        (DesiredStatus::Running, TaskStatus::Running) | (DesiredStatus::Stopped, TaskStatus::Stopped) => Ok(()),
+        (wanted, is) => {
+            Err(format!("task {} of {} is {}, {} is wanted", task.id, task.group, is.as_str(), wanted.as_str()))
+        }
+    }
+}
+
+fn service_is_settled(model: &Model, service: &ServiceRecord) -> Result<(), String> {
+    let name = &service.name;
+    let group = service.group();
+    let mine = || model.tasks.values().filter(|task| task.group == group && task.last_status != TaskStatus::Stopped);
+    match service.status {
+        ServiceStatus::Draining => return Err(format!("service {name} is still draining")),
+        ServiceStatus::Inactive => {
+            return match mine().next() {
+                Some(task) => Err(format!("task {} of the deleted service {name} is left", task.id)),
+                None => Ok(()),
+            };
+        }
+        ServiceStatus::Active => {}
+    }
+    let Some(primary) = service.deployments.first() else { return Err(format!("service {name} has no deployment")) };
+    if service.deployments.len() > 1 {
+        return Err(format!("service {name} has {} deployments", service.deployments.len()));
+    }
+    if primary.rollout_state == DeploymentRolloutState::Failed {
+        return Ok(());
+    }
+    if primary.rollout_state != DeploymentRolloutState::Completed {
+        return Err(format!("the deployment of service {name} is {}", primary.rollout_state.as_str()));
+    }
+    if mine().any(|task| task.started_by.as_deref() != Some(&primary.id)) {
+        return Err(format!("service {name} has tasks of an older deployment"));
+    }
+    let active = |task: &TaskRecord| {
+        let instance = task.container_instance.and_then(|id| model.instances.get(&id));
+        instance.is_some_and(|instance| instance.status == ContainerInstanceStatus::Active)
+    };
+    let wanted = if service.is_daemon() {
+        model.instances.values().filter(|it| it.status == ContainerInstanceStatus::Active).count()
+    } else {
+        usize::try_from(service.desired_count).unwrap_or(0)
+    };
+    let (has, well_placed) = (mine().count(), mine().filter(|task| active(task)).count());
+    if has != wanted || well_placed != wanted {
+        return Err(format!(
+            "service {name} has {has} tasks, {well_placed} of them where they may be; {wanted} are wanted"
+        ));
+    }
+    Ok(())
+}
+
+fn machine_runs_what_it_should(model: &Model, machine: &Machine) -> Result<(), String> {
+    let grant = grant_of(&machine.name);
+    let mine: Vec<_> = model.instances.values().filter(|it| it.grant.as_deref() == Some(&grant)).collect();
+    if mine.len() != 1 {
+        return Err(format!("{} is {} container instances", machine.name, mine.len()));
+    }
+    let wanted: BTreeSet<String> = model
+        .tasks
+        .values()
+        .filter(|task| task.container_instance == Some(mine[0].id) && task.last_status == TaskStatus::Running)
+        .map(|task| task.id.to_string())
+        .collect();
+    let runs: BTreeSet<String> = machine.running().iter().map(task_of).collect();
+    if let Some(id) = wanted.difference(&runs).next() {
+        return Err(format!("task {id} should run on {} and does not", machine.name));
+    }
+    if let Some(id) = runs.difference(&wanted).next() {
+        return Err(format!("containers of task {id} are left on {}", machine.name));
+    }
+    Ok(())
+}
+
+fn meets(model: &Model, expectation: &Expectation) -> Result<(), String> {
+    match expectation {
+        Expectation::Runs { service, count, definition } => {
+            let group = format!("service:{service}");
+            let running: Vec<String> = model
+                .tasks
+                .values()
+                .filter(|task| task.group == group && task.last_status == TaskStatus::Running)
+                .map(|task| format!("{}:{}", task.family, task.revision))
+                .collect();
+            let met = running.len() == *count && running.iter().all(|it| it == definition);
+            if met { Ok(()) } else { Err(format!("{running:?} run")) }
+        }
+        Expectation::Made { count, family } => {
+            let group = format!("family:{family}");
+            let made = model.tasks.values().filter(|task| task.group == group).count();
+            if made == *count { Ok(()) } else { Err(format!("there are {made}")) }
+        }
+        Expectation::Says { service, words } => {
+            let service = model.services.get(service).ok_or("there is no such service")?;
+            let mut said = service.events.iter().filter_map(|event| event.message.as_deref());
+            if said.any(|message| message.contains(words.as_str())) { Ok(()) } else { Err("it does not".to_owned()) }
+        }
+    }
+}

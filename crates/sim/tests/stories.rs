@@ -1,0 +1,69 @@
+//! Stories, and worlds made from seeds.
+
+use longshore_sim::{Story, generate, play};
+
+/// Seeds that are played in every run of the tests; `cargo xtask sim` plays more.
+const SEEDS: u64 = 24;
+
+fn tell(name: &str) {
+    let path = format!("{}/stories/{name}.story", env!("CARGO_MANIFEST_DIR"));
+    let story =
+        Story::parse(&std::fs::read_to_string(&path).unwrap()).unwrap_or_else(|error| panic!("{path}: {error}"));
+    check(&story);
+}
+
+fn check(story: &Story) {
+    let outcome = play(story);
+    if let Some(violation) = outcome.violation {
+        let trace = outcome.trace.join("\n");
+        panic!("{}: {}\n\n{story}\n{trace}", violation.rule, violation.what);
+    }
+}
+
+#[test]
+fn a_container_instance_is_lost_during_a_rolling_update() {
+    tell("instance-lost-during-rolling-update");
+}
+
+#[test]
+fn the_server_is_killed_during_run_task() {
+    tell("server-killed-during-run-task");
+}
+
+#[test]
+fn an_agent_is_restarted_without_its_cache() {
+    tell("agent-restarted-without-cache");
+}
+
+#[test]
+fn a_daemon_follows_the_machines() {
+    tell("daemon-follows-machines");
+}
+
+#[test]
+fn a_circuit_breaker_rolls_back() {
+    tell("circuit-breaker-rolls-back");
+}
+
+#[test]
+fn nothing_is_lost_or_done_twice_by_a_bad_network_and_full_disks() {
+    tell("bad-network-and-full-disks");
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for seed in [3, 11] {
+        let story = generate(seed);
+        let (first, second) = (play(&story), play(&story));
+        assert_eq!(first.trace, second.trace);
+        assert_eq!(first.fingerprint, second.fingerprint);
+        assert_ne!(first.fingerprint, play(&Story { seed: seed + 1, ..story }).fingerprint);
+    }
+}
+
+#[test]
+fn no_seed_breaks_a_rule() {
+    for seed in 0..SEEDS {
+        check(&generate(seed));
+    }
+}
