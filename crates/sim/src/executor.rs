@@ -314,8 +314,7 @@ mod tests {
         while !executor.advance(Duration::from_secs(5)) {
             executor.settle().unwrap();
         }
-        let seen = locked(&seen).clone();
-        seen
+        locked(&seen).clone()
     }
 
     #[test]
@@ -342,7 +341,7 @@ mod tests {
         executor.settle().unwrap();
         executor.kill(process);
         while !executor.advance(Duration::from_secs(5)) {
-            executor.settle();
+            executor.settle().unwrap();
         }
         assert!(matches!(ended.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Closed)));
         assert_eq!(executor.now(), Duration::from_secs(5));
