@@ -6,7 +6,8 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::json;
-use support::{Agent, BIN, Longshore, http_get, wait_for};
+use support::agent::Agent;
+use support::{BIN, Longshore, http_get, wait_for};
 
 #[test]
 fn an_agent_joins_with_a_one_time_token_and_survives_either_sides_death() {

@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{Agent, IMAGE, Longshore, require_root};
+use support::agent::Agent;
+use support::{IMAGE, Longshore, require_root};
 
 fn step(server: &Longshore, step: &str) {
     server.python("services.py", &[step, IMAGE]);

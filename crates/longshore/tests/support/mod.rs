@@ -6,9 +6,7 @@
     reason = "a test harness is outside the seams: it waits in real time for a real process"
 )]
 
-mod agent;
-
-pub use agent::Agent;
+pub mod agent;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
