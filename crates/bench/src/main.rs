@@ -18,7 +18,7 @@ use longshore_seams::Seams;
 
 use figure::{Figure, Verdict};
 use process::Bench;
-use scenarios::{agent, calls, recovery, run_task, startup, store};
+use scenarios::{agent, calls, placement, recovery, run_task, startup, store};
 
 /// An error's text is for the developer who ran it.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -73,6 +73,8 @@ enum Scenario {
     Agent,
     /// Durable transactions a second.
     Store,
+    /// Tasks placed a second by the placement engine alone.
+    Placement,
 }
 
 fn main() -> ExitCode {
@@ -131,5 +133,6 @@ async fn measure(scenario: Scenario, bench: &Bench, arguments: &Arguments) -> Re
         Scenario::Calls => calls::measure(bench).await,
         Scenario::Agent => agent::measure(bench).await,
         Scenario::Store => store::measure(bench).await,
+        Scenario::Placement => placement::measure(bench),
     }
 }

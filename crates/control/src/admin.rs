@@ -12,6 +12,7 @@ use longshore_wire::{Output, Principal, RequestContext, Service};
 
 use crate::accounts::{Accounts, IssuedKey, root_keys};
 use crate::engine::Engine;
+use crate::explain;
 use crate::pagination::PageRequest;
 
 /// What the server is asked to do with itself.
@@ -272,6 +273,22 @@ impl api::Longshore for AdminService {
         };
         let key = self.accounts.rotate(grant, &context.access_key_id).await?;
         Ok(api::RotateAgentCredentialsResponse { credentials: Some(agent_credentials(key)) })
+    }
+
+    async fn explain(
+        &self,
+        context: &RequestContext,
+        input: api::ExplainRequest,
+    ) -> Result<api::ExplainResponse, ServiceError> {
+        explain::explain(&self.engine, context, &input).await
+    }
+
+    async fn plan_run_task(
+        &self,
+        context: &RequestContext,
+        input: api::PlanRunTaskRequest,
+    ) -> Result<api::PlanRunTaskResponse, ServiceError> {
+        explain::plan_run_task(&self.engine, context, &input).await
     }
 
     async fn describe_server(

@@ -11,6 +11,7 @@ pub mod bootstrap;
 pub mod changes;
 pub mod engine;
 mod events;
+mod explain;
 pub mod gateway;
 pub mod history;
 pub mod identity;

@@ -49,6 +49,10 @@ pub enum Command {
     Logs(LogsArgs),
     /// Stop tasks.
     Stop(StopArgs),
+    /// Say why a task or a service is as it is, and what would help.
+    Explain(ExplainArgs),
+    /// Say where RunTask would place tasks, and why not, without running any.
+    Plan(PlanArgs),
     /// Images of this machine's embedded runtime or Docker.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -304,6 +308,43 @@ pub struct StopArgs {
     /// Answer at once, without waiting until the tasks have stopped.
     #[arg(long)]
     pub no_wait: bool,
+    /// Cluster.
+    #[arg(long, default_value = "default")]
+    pub cluster: String,
+    #[command(flatten)]
+    pub api: ApiArgs,
+}
+
+/// Settings of `explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// Task id or ARN, or service name or ARN.
+    pub resource: String,
+    /// Cluster.
+    #[arg(long, default_value = "default")]
+    pub cluster: String,
+    #[command(flatten)]
+    pub api: ApiArgs,
+}
+
+/// Settings of `plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    /// Family, family:revision or ARN.
+    #[arg(required_unless_present = "request")]
+    pub task_definition: Option<String>,
+    /// How many.
+    #[arg(long, default_value_t = 1)]
+    pub count: i32,
+    /// EC2, FARGATE or EXTERNAL [default: the cluster's strategy, else EC2].
+    #[arg(long, value_name = "TYPE")]
+    pub launch_type: Option<String>,
+    /// Subnets of awsvpc tasks.
+    #[arg(long = "subnet", value_name = "ID")]
+    pub subnets: Vec<String>,
+    /// A whole RunTask request as JSON, as 'aws ecs run-task --cli-input-json' takes it.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["task_definition", "count", "launch_type", "subnets"])]
+    pub request: Option<String>,
     /// Cluster.
     #[arg(long, default_value = "default")]
     pub cluster: String,

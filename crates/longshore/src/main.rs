@@ -84,6 +84,8 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Ps(args) => commands::tasks::ps(args, format, &seams).await,
         Command::Logs(args) => commands::logs::logs(args, format, &seams).await,
         Command::Stop(args) => commands::tasks::stop(args, format, &seams).await,
+        Command::Explain(args) => commands::explain::explain(args, format, &seams).await,
+        Command::Plan(args) => commands::explain::plan(args, format, &seams).await,
         Command::Image(command) => commands::image::image(command, format, &seams).await,
         Command::Account(command) => commands::admin::account(command, format, &seams).await,
         Command::Key(command) => commands::admin::key(command, format, &seams).await,

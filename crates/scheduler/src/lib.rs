@@ -7,6 +7,7 @@
 //! instance has left; the same snapshot, request and seed give the same plan.
 
 mod capacity;
+mod explain;
 mod index;
 mod node;
 mod placement;
@@ -15,6 +16,7 @@ mod scale_in;
 mod strategy;
 
 pub use capacity::{Share, split};
+pub use explain::{Obstacle, obstacles, smallest_change};
 pub use index::Index;
 pub use node::Node;
 pub use placement::{Assignment, Attribute, Constraint, Placement, Refusal, Refused, Request, place, refusals};

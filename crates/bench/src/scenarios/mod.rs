@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod calls;
+pub mod placement;
 pub mod recovery;
 pub mod run_task;
 pub mod startup;

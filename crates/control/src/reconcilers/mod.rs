@@ -10,7 +10,7 @@ mod daemons;
 mod deadlines;
 mod delivery;
 mod expiry;
-mod services;
+pub(crate) mod services;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod explain;
 pub mod host;
 pub mod image;
 pub mod logs;

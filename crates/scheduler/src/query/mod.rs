@@ -25,6 +25,7 @@ pub const MAX_EXPRESSION: usize = 2000;
 /// A parsed expression.
 #[derive(Clone, Debug)]
 pub struct Query {
+    text: String,
     expr: Expr,
 }
 
@@ -85,8 +86,14 @@ impl Query {
     /// [`MAX_EXPRESSION`] characters.
     pub fn parse(expression: &str) -> Result<Self, QueryError> {
         parse::parse(expression)
-            .map(|expr| Self { expr })
+            .map(|expr| Self { text: expression.to_owned(), expr })
             .map_err(|reason| QueryError { expression: expression.chars().take(200).collect(), reason })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether it asks only what instances of one [`Index`](crate::Index) class have in common: attributes,

@@ -5,8 +5,9 @@ use std::future::ready;
 use super::{
     CreateAccessKeyRequest, CreateAccessKeyResponse, CreateAccountRequest, CreateAccountResponse,
     CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteAccessKeyRequest, DeleteAccessKeyResponse,
-    DescribeServerRequest, DescribeServerResponse, JoinAgentRequest, JoinAgentResponse, ListAccessKeysRequest,
-    ListAccessKeysResponse, ListAccountsRequest, ListAccountsResponse, ListReconcilersRequest, ListReconcilersResponse,
+    DescribeServerRequest, DescribeServerResponse, ExplainRequest, ExplainResponse, JoinAgentRequest,
+    JoinAgentResponse, ListAccessKeysRequest, ListAccessKeysResponse, ListAccountsRequest, ListAccountsResponse,
+    ListReconcilersRequest, ListReconcilersResponse, PlanRunTaskRequest, PlanRunTaskResponse,
     RotateAgentCredentialsRequest, RotateAgentCredentialsResponse, ShutdownRequest, ShutdownResponse, error,
 };
 use crate::check::{self, answer};
@@ -67,6 +68,16 @@ pub trait Longshore: Send + Sync {
         ready(Err(error::not_built("DescribeServer")))
     }
 
+    /// `Explain`.
+    fn explain(
+        &self,
+        context: &Self::Context,
+        input: ExplainRequest,
+    ) -> impl Future<Output = Result<ExplainResponse, ServiceError>> + Send {
+        let _ = (context, input);
+        ready(Err(error::not_built("Explain")))
+    }
+
     /// `JoinAgent`.
     fn join_agent(
         &self,
@@ -107,6 +118,16 @@ pub trait Longshore: Send + Sync {
         ready(Err(error::not_built("ListReconcilers")))
     }
 
+    /// `PlanRunTask`.
+    fn plan_run_task(
+        &self,
+        context: &Self::Context,
+        input: PlanRunTaskRequest,
+    ) -> impl Future<Output = Result<PlanRunTaskResponse, ServiceError>> + Send {
+        let _ = (context, input);
+        ready(Err(error::not_built("PlanRunTask")))
+    }
+
     /// `RotateAgentCredentials`.
     fn rotate_agent_credentials(
         &self,
@@ -145,10 +166,12 @@ pub async fn dispatch<S: Longshore>(
         "CreateJoinToken" => answer(service.create_join_token(context, check::input(input, error::validation)?).await),
         "DeleteAccessKey" => answer(service.delete_access_key(context, check::input(input, error::validation)?).await),
         "DescribeServer" => answer(service.describe_server(context, check::input(input, error::validation)?).await),
+        "Explain" => answer(service.explain(context, check::input(input, error::validation)?).await),
         "JoinAgent" => answer(service.join_agent(context, check::input(input, error::validation)?).await),
         "ListAccessKeys" => answer(service.list_access_keys(context, check::input(input, error::validation)?).await),
         "ListAccounts" => answer(service.list_accounts(context, check::input(input, error::validation)?).await),
         "ListReconcilers" => answer(service.list_reconcilers(context, check::input(input, error::validation)?).await),
+        "PlanRunTask" => answer(service.plan_run_task(context, check::input(input, error::validation)?).await),
         "RotateAgentCredentials" => {
             answer(service.rotate_agent_credentials(context, check::input(input, error::validation)?).await)
         }

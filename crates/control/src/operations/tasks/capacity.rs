@@ -13,7 +13,7 @@ use longshore_model::capacity_provider::{BUILT_IN, CAPACITY_PROVIDER};
 use longshore_model::records::{ContainerInstanceStatus, TaskStatus};
 use longshore_model::task_definition::fargate_obstacle;
 use longshore_model::vpc::Subnet;
-use longshore_scheduler::{Attribute, Constraint, Refusal, Request, Share, SpreadField, Strategy, place, split};
+use longshore_scheduler::{Attribute, Refusal, Request, Share, SpreadField, Strategy, place, split};
 use longshore_seams::Random;
 
 use super::launch::Launch;
@@ -201,8 +201,8 @@ pub(crate) struct Placed<'a> {
 pub(crate) enum Unplaced<'a> {
     /// Container instances, each with everything that stood in the way.
     Instances(Vec<(&'a InstanceState, Vec<Refusal>)>),
-    /// No machine that is lent to Fargate had room.
-    Fargate,
+    /// Machines that are lent to Fargate, as [`Self::Instances`]; none of them had room.
+    Fargate(Vec<(&'a InstanceState, Vec<Refusal>)>),
     /// No container instance belongs to the capacity provider; `None` for the cluster itself.
     Empty(Option<String>),
 }
@@ -256,6 +256,20 @@ pub(crate) fn candidates<'a>(cluster: &'a ClusterState, provider: Option<&str>) 
     cluster.visible_instances().filter(active).filter(of_provider).collect()
 }
 
+/// What is asked of machines that are lent to Fargate.
+pub(crate) fn on_fargate(launch: &Launch<'_>, request: &Request) -> Request {
+    Request {
+        demand: request.demand.clone(),
+        attributes: platform_attributes(&launch.definition.definition),
+        constraints: Vec::new(),
+        strategies: vec![Strategy::Spread(SpreadField::Instance)],
+        group: LENT_GROUP.to_owned(),
+        // The zone is the subnet's; the machines stand wherever the operator has them.
+        zones: Vec::new(),
+        lent: true,
+    }
+}
+
 fn place_on_fargate<'a>(
     records: &'a ScopeState,
     cluster: &'a ClusterState,
@@ -266,16 +280,7 @@ fn place_on_fargate<'a>(
 ) -> Placed<'a> {
     let lenders: Vec<&InstanceState> = records.lenders().collect();
     let nodes: Vec<_> = lenders.iter().map(|instance| instance.node()).collect();
-    let request = Request {
-        demand: request.demand.clone(),
-        attributes: platform_attributes(&launch.definition.definition),
-        constraints: Vec::<Constraint>::new(),
-        strategies: vec![Strategy::Spread(SpreadField::Instance)],
-        group: LENT_GROUP.to_owned(),
-        // The zone is the subnet's; the machines stand wherever the operator has them.
-        zones: Vec::new(),
-        lent: true,
-    };
+    let request = on_fargate(launch, request);
     let placement = place(&nodes, &request, order.len(), random);
     let mut placed = Placed::default();
     let mut zones = ZoneCounts::of(cluster, &launch.group, &launch.network.subnets);
@@ -288,7 +293,8 @@ fn place_on_fargate<'a>(
         });
     }
     if placed.spots.len() < order.len() {
-        placed.unplaced.push(Unplaced::Fargate);
+        let refused = placement.refused.into_iter().map(|refused| (lenders[refused.node], refused.refusals));
+        placed.unplaced.push(Unplaced::Fargate(refused.collect()));
     }
     placed
 }

@@ -6,6 +6,8 @@ use longshore_api::{ServiceError, ecs};
 use longshore_model::Scope;
 use longshore_model::fargate::NO_CAPACITY;
 use longshore_model::records::TaskRecord;
+use longshore_scheduler::Request;
+use longshore_seams::Random;
 use longshore_wire::RequestContext;
 
 use super::capacity::{Capacity, Placed, Unplaced, place_tasks};
@@ -38,13 +40,8 @@ pub async fn run_task(
     input: ecs::RunTaskRequest,
 ) -> Result<ecs::RunTaskResponse, ServiceError> {
     let scope = scope_of(context);
-    let wanted = input.count.unwrap_or(1);
-    let count = usize::try_from(wanted).ok().filter(|count| (1..=MAX_COUNT).contains(count)).ok_or_else(|| {
-        let message = format!("count is {wanted}; it must be between 1 and {MAX_COUNT}.");
-        ecs::error::invalid_parameter_exception(message)
-    })?;
+    let count = count_of(&input)?;
     let token = Token::of("RunTask", input.client_token.as_deref(), &input)?;
-    let strategies = strategies(input.placement_strategy.as_deref())?;
     let now = engine.seams().clock.now();
     let random = &*engine.seams().random;
     engine
@@ -57,12 +54,9 @@ pub async fn run_task(
                 let tasks = tasks.map(|task| shown(&scope, cluster, task)).collect();
                 return Ok(ecs::RunTaskResponse { tasks: Some(tasks), failures: Some(Vec::new()) });
             }
-            let (launch, capacity) = read(&input, state, &scope, cluster, &context.principal.arn())?;
-            let constraints = constraints(&launch.definition.definition, input.placement_constraints.as_deref())?;
-            let request = launch.request(constraints, strategies);
-            let order = capacity.order(|_| 0, count);
-            let Placed { spots, unplaced } =
-                place_tasks(state.scope(&scope), cluster, &launch, &request, &order, random);
+            let caller = context.principal.arn();
+            let Planned { launch, placed: Placed { spots, unplaced }, .. } =
+                plan(&input, count, state, &scope, cluster, &caller, random)?;
             let failures = failures(&scope, cluster, &unplaced)?;
             let mut tasks = Vec::new();
             for spot in spots {
@@ -74,6 +68,48 @@ pub async fn run_task(
             Ok(ecs::RunTaskResponse { tasks: Some(views), failures: Some(failures) })
         })
         .await
+}
+
+/// The number of tasks that a call asks for.
+///
+/// # Errors
+/// `InvalidParameterException`.
+pub(crate) fn count_of(input: &ecs::RunTaskRequest) -> Result<usize, ServiceError> {
+    let wanted = input.count.unwrap_or(1);
+    usize::try_from(wanted).ok().filter(|count| (1..=MAX_COUNT).contains(count)).ok_or_else(|| {
+        let message = format!("count is {wanted}; it must be between 1 and {MAX_COUNT}.");
+        ecs::error::invalid_parameter_exception(message)
+    })
+}
+
+/// What a call would do.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub launch: Launch<'a>,
+    pub request: Request,
+    pub placed: Placed<'a>,
+}
+
+/// Validates a call and finds places for its tasks; a dry run ends here.
+///
+/// # Errors
+/// As [`run_task`].
+pub(crate) fn plan<'a>(
+    input: &'a ecs::RunTaskRequest,
+    count: usize,
+    state: &'a State,
+    scope: &Scope,
+    cluster: &'a ClusterState,
+    caller: &str,
+    random: &dyn Random,
+) -> Result<Planned<'a>, ServiceError> {
+    let strategies = strategies(input.placement_strategy.as_deref())?;
+    let (launch, capacity) = read(input, state, scope, cluster, caller)?;
+    let constraints = constraints(&launch.definition.definition, input.placement_constraints.as_deref())?;
+    let request = launch.request(constraints, strategies);
+    let order = capacity.order(|_| 0, count);
+    let placed = place_tasks(state.scope(scope), cluster, &launch, &request, &order, random);
+    Ok(Planned { launch, request, placed })
 }
 
 fn shown(scope: &Scope, cluster: &ClusterState, task: &TaskRecord) -> ecs::Task {
@@ -155,7 +191,7 @@ fn failures(
             Unplaced::Instances(refused) => failures.extend(refused.iter().map(|(instance, refusals)| {
                 failure(scope.container_instance_arn(&cluster.record.name, instance.record.id), refusals)
             })),
-            Unplaced::Fargate => {
+            Unplaced::Fargate(_) => {
                 let reason = Some(NO_CAPACITY.to_owned());
                 failures.push(ecs::Failure { reason, ..ecs::Failure::default() });
             }

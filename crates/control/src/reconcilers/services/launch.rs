@@ -15,7 +15,7 @@ use crate::state::{ClusterState, ScopeState};
 
 /// The launch of tasks of `deployment` with what decides where they go, or why there can be none, in
 /// the words of a service event.
-pub(super) fn launch<'a>(
+pub(crate) fn launch<'a>(
     scope: &Scope,
     records: &'a ScopeState,
     cluster: &ClusterState,
@@ -65,11 +65,11 @@ fn tags(cluster: &ClusterState, service: &ServiceRecord, definition: &TaskDefini
 }
 
 /// What ECS says of tasks that were not placed.
-pub(in crate::reconcilers) fn unplaced(unplaced: &Unplaced<'_>) -> String {
+pub(crate) fn unplaced(unplaced: &Unplaced<'_>) -> String {
     const NONE: &str = "was unable to place a task because no container instance met all of its requirements.";
     const MORE: &str = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
     match unplaced {
-        Unplaced::Fargate => format!("was unable to place a task. Reason: {NO_CAPACITY}. {MORE}"),
+        Unplaced::Fargate(_) => format!("was unable to place a task. Reason: {NO_CAPACITY}. {MORE}"),
         Unplaced::Empty(None) => {
             format!("{NONE} Reason: No Container Instances were found in your cluster. {MORE}")
         }

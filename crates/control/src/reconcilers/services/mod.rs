@@ -5,7 +5,7 @@
 //! one is looked at now and then all the same.
 
 mod expiry;
-pub(super) mod launch;
+pub(crate) mod launch;
 mod rollout;
 mod stages;
 mod task_sets;

@@ -3,15 +3,21 @@
 mod a;
 mod c;
 mod d;
+mod e;
+mod i;
 mod j;
 mod l;
+mod p;
 mod r;
 mod s;
 
 pub use a::*;
 pub use c::*;
 pub use d::*;
+pub use e::*;
+pub use i::*;
 pub use j::*;
 pub use l::*;
+pub use p::*;
 pub use r::*;
 pub use s::*;

@@ -48,6 +48,35 @@ impl Shape for Reconciler {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct RefusalReason {
+    pub reason: Option<String>,
+    pub detail: Option<String>,
+    pub needed: Option<i64>,
+    pub available: Option<i64>,
+}
+
+impl Shape for RefusalReason {
+    fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
+        let members = Members::of(value, at)?;
+        Ok(Self {
+            reason: members.get("reason", at)?,
+            detail: members.get("detail", at)?,
+            needed: members.get("needed", at)?,
+            available: members.get("available", at)?,
+        })
+    }
+
+    fn write(&self, writer: &mut dyn Writer) {
+        writer.begin_structure();
+        put(writer, "reason", &self.reason);
+        put(writer, "detail", &self.detail);
+        put(writer, "needed", &self.needed);
+        put(writer, "available", &self.available);
+        writer.end_structure();
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RotateAgentCredentialsRequest {}
 
 impl Shape for RotateAgentCredentialsRequest {
@@ -81,6 +110,7 @@ impl Shape for RotateAgentCredentialsResponse {
 
 structures! {
     Reconciler,
+    RefusalReason,
     RotateAgentCredentialsRequest,
     RotateAgentCredentialsResponse,
 }
