@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use longshore_seams::Seams;
 use longshore_store::embedded::{Embedded, EmbeddedOptions};
 use longshore_store::{MAX_TXN_OPERATIONS, Op, Range, Store, Txn};
@@ -45,11 +46,9 @@ async fn run(entries: u64) {
         store.statistics().commits
     );
 
-    let started = seams.clock.monotonic();
-    for number in 0..500 {
-        store.submit(put(number)).await.unwrap();
+    for submitters in [1, 16, 256] {
+        latencies(&store, &seams, submitters).await;
     }
-    timed("500 transactions, one after the other", started);
 
     let started = seams.clock.monotonic();
     store.close().await.unwrap();
@@ -71,6 +70,31 @@ async fn run(entries: u64) {
     }
     timed(&format!("read all {seen} entries, {} MiB", bytes >> 20), started);
     println!("file: {} MiB", path.metadata().unwrap().len() >> 20);
+}
+
+/// Submitters that wait for their transaction before they submit the next, for some seconds.
+async fn latencies(store: &Embedded, seams: &Seams, submitters: usize) {
+    const RUN: Duration = Duration::from_secs(5);
+    let began = seams.clock.monotonic();
+    let submitter = || async {
+        let mut took = Vec::new();
+        loop {
+            let started = seams.clock.monotonic();
+            if started.saturating_sub(began) > RUN {
+                return took;
+            }
+            store.submit(put(seams.random.next_u64())).await.unwrap();
+            took.push(seams.clock.monotonic().saturating_sub(started));
+        }
+    };
+    let mut took = join_all((0..submitters).map(|_| submitter())).await.concat();
+    took.sort();
+    let percentile = |of: usize| took[(took.len() * of / 1_000).min(took.len() - 1)].as_secs_f64() * 1e3;
+    let rate = took.len() as u64 / RUN.as_secs();
+    let (median, high, higher, highest) = (percentile(500), percentile(990), percentile(999), percentile(1_000));
+    println!(
+        "{submitters} submitters: {rate}/s, p50 {median:.2}, p99 {high:.2}, p99.9 {higher:.2}, longest {highest:.2} ms"
+    );
 }
 
 fn open(path: &Path, seams: &Seams) -> Embedded {

@@ -17,27 +17,72 @@ pub(crate) trait Rows {
     fn delete(&mut self, key: &[u8]) -> Result<(), Self::Error>;
 }
 
-/// Applies `txn` at `revision`; `false` when a compare did not hold and nothing was written.
-pub(crate) fn apply<R: Rows>(rows: &mut R, txn: &Txn, revision: Revision) -> Result<bool, R::Error> {
-    for compare in &txn.compares {
+/// A write, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write<'a> {
+    Put(&'a [u8], &'a [u8]),
+    Delete(&'a [u8]),
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn key(self) -> &'a [u8] {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) => key,
+        }
+    }
+
+    fn owned(self) -> Op {
+        match self {
+            Self::Put(key, value) => Op::Put(key.to_vec(), value.to_vec()),
+            Self::Delete(key) => Op::Delete(key.to_vec()),
+        }
+    }
+}
+
+impl<'a> From<&'a Op> for Write<'a> {
+    fn from(op: &'a Op) -> Self {
+        match op {
+            Op::Put(key, value) => Self::Put(key, value),
+            Op::Delete(key) => Self::Delete(key),
+        }
+    }
+}
+
+/// Whether all of `compares` hold, where `find` tells a key's revisions of creation and last write.
+pub(crate) fn hold<E>(
+    compares: &[Compare],
+    find: impl Fn(&[u8]) -> Result<Option<(Revision, Revision)>, E>,
+) -> Result<bool, E> {
+    for compare in compares {
         let holds = match compare {
-            Compare::ModRevision(key, expected) => rows.find(key)?.map_or(0, |(_, modified)| modified) == *expected,
-            Compare::CreateRevision(key, expected) => rows.find(key)?.map_or(0, |(created, _)| created) == *expected,
+            Compare::ModRevision(key, expected) => find(key)?.map_or(0, |(_, modified)| modified) == *expected,
+            Compare::CreateRevision(key, expected) => find(key)?.map_or(0, |(created, _)| created) == *expected,
         };
         if !holds {
             return Ok(false);
         }
     }
-    for op in &txn.ops {
-        match op {
-            Op::Put(key, value) => {
-                let created = rows.find(key)?.map_or(revision, |(created, _)| created);
-                rows.put(key, created, revision, value)?;
-            }
-            Op::Delete(key) => rows.delete(key)?,
-        }
-    }
     Ok(true)
+}
+
+/// Writes one operation of the transaction that has `revision`.
+pub(crate) fn write<R: Rows>(rows: &mut R, write: Write<'_>, revision: Revision) -> Result<(), R::Error> {
+    match write {
+        Write::Put(key, value) => {
+            let created = rows.find(key)?.map_or(revision, |(created, _)| created);
+            rows.put(key, created, revision, value)
+        }
+        Write::Delete(key) => rows.delete(key),
+    }
+}
+
+/// Applies `txn` at `revision`; `false` when a compare did not hold and nothing was written.
+pub(crate) fn apply<R: Rows>(rows: &mut R, txn: &Txn, revision: Revision) -> Result<bool, R::Error> {
+    let holds = hold(&txn.compares, |key| rows.find(key))?;
+    if holds {
+        txn.ops.iter().try_for_each(|op| write(rows, op.into(), revision))?;
+    }
+    Ok(holds)
 }
 
 impl Change {
@@ -55,10 +100,13 @@ impl Change {
 /// First byte of a change-log row.
 const ROW_FORMAT: u8 = 1;
 
-/// A change-log row: format, then for every operation a tag, the key and (for a put) the value,
-/// each after its length.
-pub(crate) fn encode(ops: &[Op]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(1 + ops.iter().map(|op| op.bytes() + 9).sum::<usize>());
+/// Bytes beside its keys and values that one operation takes in a change-log row, at most.
+pub(crate) const OP_OVERHEAD: usize = 9;
+
+/// Appends a change-log row: format, then for every operation a tag, the key and (for a put) the
+/// value, each after its length.
+pub(crate) fn encode(ops: &[Op], row: &mut Vec<u8>) {
+    row.reserve(1 + ops.iter().map(|op| op.bytes() + OP_OVERHEAD).sum::<usize>());
     row.push(ROW_FORMAT);
     let mut field = |tag: Option<u8>, bytes: &[u8]| {
         row.extend(tag);
@@ -75,32 +123,46 @@ pub(crate) fn encode(ops: &[Op]) -> Vec<u8> {
             Op::Delete(key) => field(Some(2), key),
         }
     }
-    row
+}
+
+/// The operations of a change-log row; `None` in place of the first that is damaged, and then no more.
+pub(crate) fn writes(row: &[u8]) -> impl Iterator<Item = Option<Write<'_>>> {
+    fn field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let (bytes, tail) = split_field(rest)?;
+        *rest = tail;
+        Some(bytes)
+    }
+    let mut rest = match row.split_first() {
+        Some((&ROW_FORMAT, rest)) => Some(rest),
+        _ => None,
+    };
+    let mut ended = false;
+    std::iter::from_fn(move || {
+        let next = match &mut rest {
+            Some(rest) => {
+                let (tag, tail) = rest.split_first()?;
+                *rest = tail;
+                field(rest).and_then(|key| match tag {
+                    1 => Some(Write::Put(key, field(rest)?)),
+                    2 => Some(Write::Delete(key)),
+                    _ => None,
+                })
+            }
+            None => None,
+        };
+        if std::mem::replace(&mut ended, next.is_none()) { None } else { Some(next) }
+    })
+}
+
+/// The bytes after their length (32 bits, little-endian), and what follows them.
+pub(crate) fn split_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, tail) = bytes.split_first_chunk::<4>()?;
+    tail.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
 /// Reads a change-log row; `None` when it is damaged.
 pub(crate) fn decode(row: &[u8]) -> Option<Vec<Op>> {
-    fn field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let (length, tail) = rest.split_first_chunk::<4>()?;
-        let (bytes, tail) = tail.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        *rest = tail;
-        Some(bytes)
-    }
-    let (format, mut rest) = row.split_first()?;
-    if *format != ROW_FORMAT {
-        return None;
-    }
-    let mut ops = Vec::new();
-    while let Some((tag, tail)) = rest.split_first() {
-        rest = tail;
-        let key = field(&mut rest)?.to_vec();
-        ops.push(match tag {
-            1 => Op::Put(key, field(&mut rest)?.to_vec()),
-            2 => Op::Delete(key),
-            _ => return None,
-        });
-    }
-    Some(ops)
+    writes(row).map(|write| write.map(Write::owned)).collect()
 }
 
 #[cfg(test)]
@@ -119,7 +181,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_row_reads_back_as_it_was_written(ops in ops()) {
-            prop_assert_eq!(decode(&encode(&ops)), Some(ops));
+            let mut row = Vec::new();
+            encode(&ops, &mut row);
+            prop_assert_eq!(decode(&row), Some(ops));
         }
 
         #[test]

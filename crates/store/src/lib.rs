@@ -3,7 +3,7 @@
 //!
 //! The model is etcd's: one global revision, compare-and-set transactions, ranges at a revision,
 //! watches that replay from a revision or say [`StoreError::Compacted`]. Back ends: [`embedded`]
-//! (redb, group commit), [`memory`]; one conformance suite (`conformance`, feature `testing`) runs
+//! (redb behind a write-ahead log, group commit), [`memory`]; one conformance suite (`conformance`, feature `testing`) runs
 //! against all. What only grows (stopped tasks, audit, events) belongs into [`segments`].
 //!
 //! Invariants: knows keys and bytes only; an acknowledged transaction is durable; transactions are
@@ -12,6 +12,7 @@
 mod change;
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod crc;
 pub mod embedded;
 #[cfg(feature = "testing")]
 pub mod fault;

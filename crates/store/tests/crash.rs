@@ -19,7 +19,14 @@ const SUBMITTERS: usize = 6;
 const KEPT: u64 = 20;
 
 fn options() -> EmbeddedOptions {
-    EmbeddedOptions { log_revisions: 200, ..EmbeddedOptions::default() }
+    EmbeddedOptions {
+        log_revisions: 200,
+        // Small: checkpoints, turns of the log and idle moments happen within a child's life.
+        batch_bytes: 64 << 10,
+        checkpoint_bytes: 64 << 10,
+        checkpoint_idle: Duration::from_millis(1),
+        ..EmbeddedOptions::default()
+    }
 }
 
 fn record(submitter: usize, number: u64) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -28,23 +29,24 @@ fn put(key: &str, value: &str) -> Op {
     Op::Put(key.into(), value.into())
 }
 
-#[tokio::test]
-async fn a_store_of_format_1() {
-    let fixture = fixture("store-1.redb.gz");
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.redb");
-    if writing() {
-        let store = Embedded::open(&path, EmbeddedOptions::default(), &Seams::system()).unwrap();
-        store.submit(txn(vec![put("a", "1"), put("b", "2")])).await.unwrap();
-        store.submit(txn(vec![put("a", "3"), Op::Delete("b".into())])).await.unwrap();
-        store.close().await.unwrap();
-        let mut packed = GzEncoder::new(File::create(&fixture).unwrap(), Compression::best());
-        io::copy(&mut File::open(&path).unwrap(), &mut packed).unwrap();
-        packed.finish().unwrap();
-    }
+fn pack(from: &Path, fixture: &Path) {
+    let mut packed = GzEncoder::new(File::create(fixture).unwrap(), Compression::best());
+    io::copy(&mut File::open(from).unwrap(), &mut packed).unwrap();
+    packed.finish().unwrap();
+}
+
+fn unpack(fixture: &Path, to: &Path) {
     let mut packed = GzDecoder::new(File::open(fixture).unwrap());
-    io::copy(&mut packed, &mut File::create(&path).unwrap()).unwrap();
-    let store = Embedded::open(&path, EmbeddedOptions::default(), &Seams::system()).unwrap();
+    io::copy(&mut packed, &mut File::create(to).unwrap()).unwrap();
+}
+
+/// Two transactions, and what they left.
+async fn write(store: &Embedded) {
+    store.submit(txn(vec![put("a", "1"), put("b", "2")])).await.unwrap();
+    store.submit(txn(vec![put("a", "3"), Op::Delete("b".into())])).await.unwrap();
+}
+
+async fn check(store: &Embedded) {
     let page = store.range(Range::prefix(b"")).await.unwrap();
     assert_eq!(page.revision, 2);
     let [entry] = page.entries.as_slice() else { panic!("{page:?}") };
@@ -55,6 +57,39 @@ async fn a_store_of_format_1() {
     assert_eq!(watch.next().await.unwrap().ops, [put("a", "3"), Op::Delete("b".into())]);
     store.submit(txn(vec![put("c", "4")])).await.unwrap();
     assert_eq!(store.revision(), 3);
+}
+
+/// It had no write-ahead log.
+#[tokio::test]
+async fn a_store_of_format_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    unpack(&fixture("store-1.redb.gz"), &path);
+    check(&Embedded::open(&path, EmbeddedOptions::default(), &Seams::system()).unwrap()).await;
+}
+
+/// Both files as a crash leaves them: the transactions are in the log only.
+#[tokio::test]
+async fn a_store_of_format_2() {
+    let (database, log) = (fixture("store-2.redb.gz"), fixture("store-2.wal.gz"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let options = EmbeddedOptions {
+        batch_bytes: 1 << 10,
+        checkpoint_bytes: 64 << 10,
+        checkpoint_idle: Duration::from_secs(3_600),
+        ..EmbeddedOptions::default()
+    };
+    if writing() {
+        let path = directory.path().join("written.redb");
+        let store = Embedded::open(&path, options, &Seams::system()).unwrap();
+        write(&store).await;
+        pack(&path, &database);
+        pack(&path.with_extension("wal"), &log);
+    }
+    unpack(&database, &path);
+    unpack(&log, &path.with_extension("wal"));
+    check(&Embedded::open(&path, options, &Seams::system()).unwrap()).await;
 }
 
 fn record(number: i64) -> Record {

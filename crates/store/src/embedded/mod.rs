@@ -1,32 +1,42 @@
-//! The embedded back end: one redb file, one writer thread, group commit.
+//! The embedded back end: a redb file behind a write-ahead log, group commit.
 //!
-//! Everything that waits when a commit ends becomes the next commit: one `fdatasync` for all of it,
-//! each transaction with its own revision, in submit order. Readers see the last commit and never
-//! wait for the writer. After any I/O error nothing is acknowledged any more, and every call fails.
+//! Everything that waits when a commit ends becomes the next commit: one frame of the log and one
+//! `fdatasync` for all of it, each transaction with its own revision, in submit order. Compares are
+//! decided before, so that the log holds only what happened. A second thread applies what is in the
+//! log to the database, and from time to time makes the database durable, which empties the log:
+//! commits don't wait for either. Readers wait until the database shows the last commit, and for
+//! nothing else. After any I/O error nothing is acknowledged any more, and every call fails.
 //!
-//! The writer is a thread of its own rather than a task: it blocks in `fdatasync` most of the time.
+//! Writer and applier are threads of their own rather than tasks: they block in `fdatasync` most of
+//! the time.
 
+mod applier;
+mod backlog;
+mod files;
 mod tables;
+mod wal;
 mod writer;
 
 use std::fmt::Debug;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use longshore_seams::{BoxFuture, Seams};
-use redb::backends::FileBackend;
-use redb::{Builder, Database, StorageBackend};
+use redb::{Database, StorageBackend};
 
 use crate::watch::{Hub, Log};
 use crate::{Change, Entry, Page, Range, Revision, Store, StoreError, Txn, TxnOutcome, Watch, WatchLimits, locked};
+use backlog::Backlog;
+use files::LogFile;
 use writer::{Request, WriterQueue};
 
-/// Newest format of the file that this version knows. Every older one is readable.
-pub const FORMAT: u32 = 1;
+/// Newest format of the files that this version knows. Every older one is readable.
+///
+/// 2 has the write-ahead log.
+pub const FORMAT: u32 = 2;
 
 /// Bounds of an [`Embedded`] store.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +53,11 @@ pub struct EmbeddedOptions {
     pub batch_transactions: usize,
     /// Bytes after which a commit takes no further transaction.
     pub batch_bytes: usize,
+    /// Bytes of write-ahead log after which the database is brought up to date. The log's file has
+    /// room for twice this and two commits.
+    pub checkpoint_bytes: u64,
+    /// How long nothing must have been submitted until the database is brought up to date.
+    pub checkpoint_idle: Duration,
     /// Bounds of a watcher's queue.
     pub watch: WatchLimits,
 }
@@ -56,6 +71,9 @@ impl Default for EmbeddedOptions {
             queue_bytes: 64 << 20,
             batch_transactions: 1_024,
             batch_bytes: 4 << 20,
+            // With its share of the largest commit, half of a file of 32 MiB.
+            checkpoint_bytes: 10 << 20,
+            checkpoint_idle: Duration::from_secs(1),
             watch: WatchLimits::default(),
         }
     }
@@ -64,12 +82,16 @@ impl Default for EmbeddedOptions {
 /// Counters since the store was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Commits to disk.
+    /// Commits to the log.
     pub commits: u64,
     /// Transactions in them.
     pub transactions: u64,
     /// Time spent committing, all commits together.
     pub commit_time: Duration,
+    /// Times that the database was made durable, so that the log could begin anew.
+    pub checkpoints: u64,
+    /// Time spent on them, while commits went on.
+    pub checkpoint_time: Duration,
     /// Bytes waiting for the writer now.
     pub queued_bytes: usize,
 }
@@ -78,15 +100,16 @@ pub struct Statistics {
 #[derive(Debug)]
 pub struct Embedded {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What the writer thread, readers and watchers share.
+/// What the writer, the applier, readers and watchers share.
 #[derive(Debug)]
 struct Shared {
     path: String,
     options: EmbeddedOptions,
     queue: WriterQueue,
+    backlog: Backlog,
     /// Taken away when the store is closed or has failed.
     database: RwLock<Option<Database>>,
     hub: Hub,
@@ -99,11 +122,44 @@ impl Shared {
 
     /// Runs `read` on the last committed state.
     fn look<T>(&self, read: impl FnOnce(&tables::Snapshot) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.backlog.wait_applied(self.hub.revision())?;
+        self.look_now(read)
+    }
+
+    /// Runs `read` on what is applied.
+    fn look_now<T>(&self, read: impl FnOnce(&tables::Snapshot) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = database.as_ref() else {
             return Err(self.queue.ended().unwrap_or(StoreError::Closed));
         };
         tables::Snapshot::of(database).and_then(|snapshot| read(&snapshot)).map_err(|error| self.failed(error))
+    }
+
+    /// Ends the store: nothing is taken, nothing is delivered, the files are given up.
+    fn fail(&self, error: &StoreError) {
+        tracing::error!(%error, "nothing more will be acknowledged");
+        self.queue.fail(error);
+        self.hub.end(error);
+        self.backlog.fail(error);
+        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Fails the store when the thread that keeps the guard panics, so that nobody waits for ever.
+    fn fail_on_panic(&self, reason: &'static str) -> impl Drop + '_ {
+        FailOnPanic { shared: self, reason }
+    }
+}
+
+struct FailOnPanic<'a> {
+    shared: &'a Shared,
+    reason: &'static str,
+}
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail(&self.shared.failed(self.reason));
+        }
     }
 }
 
@@ -122,28 +178,32 @@ async fn off_the_workers<T: Send + 'static>(
 }
 
 impl Embedded {
-    /// Opens the store at `path`, making it (mode 0600) when it is not there.
+    /// Opens the store at `path`, making it (mode 0600) when it is not there. Its write-ahead log
+    /// has the same name with the extension `wal`.
     ///
     /// # Errors
     /// [`StoreError::NewerFormat`] for a file of a newer version; [`StoreError::Failed`] when the
-    /// file is in use by another process, damaged, or can't be read.
+    /// files are in use by another process, damaged, not of the same store, or can't be read.
     pub fn open(path: &Path, options: EmbeddedOptions, seams: &Seams) -> Result<Self, StoreError> {
         let name = path.display().to_string();
         let exists = path.try_exists().map_err(|error| failed(&name, error))?;
         if !exists {
-            create(path, &name, options)?;
+            files::create(path, &name, options)?;
         }
-        Self::open_on(file(path).map_err(|error| failed(&name, error))?, name, options, seams)
+        let database = files::file(path).map_err(|error| failed(&name, error))?;
+        let log = path.with_extension("wal");
+        Self::open_on(database, &|found| files::log_file(&log, found), name, options, seams)
     }
 
-    /// Opens the store that `backend` holds, making it when the backend is empty.
+    /// Opens the store that `backend` and `log` hold, making it when the backend is empty.
     pub(crate) fn open_on(
         backend: impl StorageBackend,
+        log: &dyn Fn(LogFile) -> io::Result<Option<Box<dyn StorageBackend>>>,
         path: String,
         options: EmbeddedOptions,
         seams: &Seams,
     ) -> Result<Self, StoreError> {
-        let database = open_database(backend, &path, options)?;
+        let database = files::open_database(backend, &path, options)?;
         let header = tables::header(&database).map_err(|error| failed(&path, error))?;
         let header = match header {
             None => tables::initialize(&database).map_err(|error| failed(&path, error))?,
@@ -152,21 +212,36 @@ impl Embedded {
             }
             Some(header) => header,
         };
+        let (header, wal) = files::recover(&database, header, log, &path, &options, seams)?;
         let shared = Arc::new(Shared {
             path,
             options,
             queue: WriterQueue::new(options.queue_bytes),
+            backlog: Backlog::new(header.revision),
             database: RwLock::new(Some(database)),
             hub: Hub::new(options.watch, header.revision),
         });
-        let thread = {
-            let (writer, clock) = (shared.clone(), seams.clock.clone());
-            std::thread::Builder::new()
-                .name("store-writer".to_owned())
-                .spawn(move || writer::run(&writer, header, &*clock))
-                .map_err(|error| shared.failed(error))?
-        };
-        Ok(Self { shared, writer: Mutex::new(Some(thread)) })
+        let opened = Self { shared: shared.clone(), threads: Mutex::default() };
+        opened.start("store-applier", {
+            let (shared, clock) = (shared.clone(), seams.clock.clone());
+            move || applier::run(&shared, header, &*clock)
+        })?;
+        opened.start("store-writer", {
+            let clock = seams.clock.clone();
+            move || writer::run(&shared, wal, header.revision, &*clock)
+        })?;
+        Ok(opened)
+    }
+
+    fn start(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread = thread.map_err(|error| {
+            let error = self.shared.failed(error);
+            self.shared.fail(&error);
+            error
+        })?;
+        locked(&self.threads).push(thread);
+        Ok(())
     }
 
     /// Counters for metrics.
@@ -176,44 +251,12 @@ impl Embedded {
     }
 }
 
-fn open_database(backend: impl StorageBackend, path: &str, options: EmbeddedOptions) -> Result<Database, StoreError> {
-    Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend).map_err(|error| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => {
-            failed(path, "another process has it open; stop that one, or choose another data directory")
-        }
-        error => failed(path, error),
-    })
-}
-
-fn file(path: &Path) -> Result<FileBackend, redb::Error> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    Ok(FileBackend::new(file)?)
-}
-
-/// Makes a new file whole before it gets its name: a crash in between leaves no half-made store.
-fn create(path: &Path, name: &str, options: EmbeddedOptions) -> Result<(), StoreError> {
-    let mut unfinished: PathBuf = path.to_owned();
-    unfinished.as_mut_os_string().push(".new");
-    let io = |error: std::io::Error| failed(name, error);
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    let backend = file(&unfinished).map_err(|error| failed(name, error))?;
-    let database = open_database(backend, name, options)?;
-    tables::initialize(&database).map_err(|error| failed(name, error))?;
-    database.close().map_err(|error| failed(name, error))?;
-    std::fs::rename(&unfinished, path).map_err(io)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
-}
-
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.shared.queue.push_close();
-        if let Some(writer) = locked(&self.writer).take() {
-            // A panic of the writer has failed the store already.
-            let _ = writer.join();
+        for thread in locked(&self.threads).drain(..) {
+            // A panic of a thread has failed the store already.
+            let _ = thread.join();
         }
     }
 }
@@ -289,7 +332,7 @@ impl Store for Embedded {
         let closed = self.shared.queue.push_close();
         Box::pin(async move {
             match closed {
-                // The writer answers after the files are closed.
+                // Answered after the files are closed.
                 Some(closed) => closed.await.unwrap_or_else(|_| Err(self.shared.failed("its writer ended"))),
                 None => Ok(()),
             }

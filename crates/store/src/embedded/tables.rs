@@ -31,6 +31,13 @@ pub(super) struct Header {
     pub(super) oldest: Revision,
     /// Bytes of the change log's rows.
     pub(super) log_bytes: u64,
+    /// Id of the write-ahead log that may hold later transactions; 0 when none does.
+    pub(super) wal: u64,
+}
+
+impl Header {
+    /// Of a new file.
+    const EMPTY: Self = Self { format: FORMAT, revision: 0, oldest: 1, log_bytes: 0, wal: 0 };
 }
 
 /// The header; `None` when the file is new.
@@ -47,26 +54,34 @@ pub(super) fn header(database: &Database) -> Result<Option<Header>, redb::Error>
     let format = u32::try_from(read("format")?).unwrap_or(u32::MAX);
     if format > FORMAT {
         // The rest may have another meaning there.
-        return Ok(Some(Header { format, revision: 0, oldest: 1, log_bytes: 0 }));
+        return Ok(Some(Header { format, ..Header::EMPTY }));
     }
-    Ok(Some(Header { format, revision: read("revision")?, oldest: read("oldest")?, log_bytes: read("log_bytes")? }))
+    // Format 1 had no write-ahead log.
+    let wal = if format == 1 { 0 } else { read("wal")? };
+    let (revision, oldest, log_bytes) = (read("revision")?, read("oldest")?, read("log_bytes")?);
+    Ok(Some(Header { format, revision, oldest, log_bytes, wal }))
 }
 
-/// A durable write transaction whose commit leaves nothing to repair after a crash.
-pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+/// A write transaction. A durable one leaves nothing to repair after a crash; the others are seen
+/// by readers and become durable with the next durable one.
+pub(super) fn begin(database: &Database, durability: Durability) -> Result<WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    transaction.set_quick_repair(true);
+    transaction.set_durability(durability)?;
+    transaction.set_quick_repair(matches!(durability, Durability::Immediate));
     Ok(transaction)
+}
+
+/// Writes the header, and makes it and everything before it durable.
+pub(super) fn save(database: &Database, header: &Header) -> Result<(), redb::Error> {
+    let transaction = begin(database, Durability::Immediate)?;
+    Tables::of(&transaction)?.write_header(header)?;
+    Ok(transaction.commit()?)
 }
 
 /// Makes the tables of an empty file.
 pub(super) fn initialize(database: &Database) -> Result<Header, redb::Error> {
-    let header = Header { format: FORMAT, revision: 0, oldest: 1, log_bytes: 0 };
-    let transaction = begin(database)?;
-    Tables::of(&transaction)?.write_header(&header)?;
-    transaction.commit()?;
-    Ok(header)
+    save(database, &Header::EMPTY)?;
+    Ok(Header::EMPTY)
 }
 
 /// The tables, being written.
@@ -90,6 +105,7 @@ impl<'txn> Tables<'txn> {
         self.meta.insert("revision", header.revision)?;
         self.meta.insert("oldest", header.oldest)?;
         self.meta.insert("log_bytes", header.log_bytes)?;
+        self.meta.insert("wal", header.wal)?;
         Ok(())
     }
 
@@ -150,6 +166,14 @@ impl Snapshot {
     /// The oldest revision that can be watched.
     pub(super) fn oldest(&self) -> Result<Revision, redb::Error> {
         self.member("oldest")
+    }
+
+    /// A key's revisions of creation and last write.
+    pub(super) fn find(&self, key: &[u8]) -> Result<Option<(Revision, Revision)>, redb::Error> {
+        Ok(self.data.get(key)?.map(|row| {
+            let (created, modified, _) = row.value();
+            (created, modified)
+        }))
     }
 
     pub(super) fn entry(&self, key: &[u8]) -> Result<Option<Entry>, redb::Error> {

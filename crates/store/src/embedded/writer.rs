@@ -1,17 +1,18 @@
-//! The queue of submitted transactions, and the thread that commits it.
+//! The queue of submitted transactions, and the thread that decides them and writes the log.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use longshore_seams::Clock;
 use tokio::sync::oneshot;
 
-use super::tables::{self, Header, Tables};
+use super::wal::{Frame, Wal};
 use super::{Shared, Statistics};
 use crate::change;
-use crate::{Change, StoreError, Txn, TxnOutcome, locked};
+use crate::{Change, Revision, StoreError, Txn, TxnOutcome, locked};
 
-type Done<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type Done<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// One thing asked of the writer.
 #[derive(Debug)]
@@ -95,11 +96,17 @@ impl WriterQueue {
         Statistics { queued_bytes: state.bytes, ..state.statistics }
     }
 
-    /// Waits for requests and takes up to one commit's worth of them.
-    fn take(&self, transactions: usize, bytes: usize) -> Vec<Request> {
-        let mut state = locked(&self.state);
-        while state.requests.is_empty() {
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// Waits for requests and takes up to one commit's worth of them; none of them when `idle` has
+    /// passed before the first came; `None` when the store has failed.
+    fn take(&self, transactions: usize, bytes: usize, idle: Option<Duration>) -> Option<Vec<Request>> {
+        let none = |state: &mut State| state.requests.is_empty() && state.ended.is_none();
+        let state = locked(&self.state);
+        let mut state = match idle {
+            None => self.arrived.wait_while(state, none).unwrap_or_else(PoisonError::into_inner),
+            Some(idle) => self.arrived.wait_timeout_while(state, idle, none).unwrap_or_else(PoisonError::into_inner).0,
+        };
+        if state.requests.is_empty() && state.ended.is_some() {
+            return None;
         }
         let mut batch = Vec::new();
         let mut taken = 0;
@@ -117,16 +124,24 @@ impl WriterQueue {
                 break;
             }
         }
-        batch
+        Some(batch)
+    }
+
+    /// Counts a checkpoint.
+    pub(super) fn checkpointed(&self, took: Duration) {
+        let mut state = locked(&self.state);
+        state.statistics.checkpoints += 1;
+        state.statistics.checkpoint_time += took;
     }
 
     /// Fails what is queued and everything that comes.
-    fn fail(&self, error: &StoreError) {
+    pub(super) fn fail(&self, error: &StoreError) {
         let mut state = locked(&self.state);
         state.ended = Some(error.clone());
         state.bytes = 0;
         let requests = std::mem::take(&mut state.requests);
         drop(state);
+        self.arrived.notify_all();
         requests.into_iter().for_each(|request| request.refuse(error));
     }
 }
@@ -145,49 +160,39 @@ impl Request {
     }
 }
 
-/// Fails the store when the writer panics, so that nobody waits for ever.
-struct FailOnPanic<'a>(&'a Shared);
-
-impl Drop for FailOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            stop(self.0, &self.0.failed("its writer panicked"));
-        }
-    }
-}
-
-/// Ends the store: nothing is taken, nothing is delivered, the file is given up.
-fn stop(shared: &Shared, error: &StoreError) {
-    shared.queue.fail(error);
-    shared.hub.end(error);
-    drop(shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
-}
-
-/// The writer thread.
-pub(super) fn run(shared: &Shared, mut header: Header, clock: &dyn Clock) {
-    let _guard = FailOnPanic(shared);
+/// The writer thread. `revision` is the last one in the database and the log.
+pub(super) fn run(shared: &Shared, mut wal: Wal, mut revision: Revision, clock: &dyn Clock) {
+    let _guard = shared.fail_on_panic("its writer panicked");
+    let options = shared.options;
     loop {
-        let batch = shared.queue.take(shared.options.batch_transactions, shared.options.batch_bytes);
+        // With something in the log, a quiet moment is used to bring the database up to date.
+        let idle = (wal.used() > 0).then_some(options.checkpoint_idle);
+        let batch = shared.queue.take(options.batch_transactions, options.batch_bytes, idle);
+        let Some(mut batch) = batch else { return };
+        if batch.is_empty() {
+            turn(shared, &mut wal);
+            continue;
+        }
         let started = clock.monotonic();
-        let committed = match commit(shared, header, &batch) {
+        let committed = match commit(shared, &mut wal, revision, &mut batch) {
             Ok(committed) => committed,
             Err(error) => {
-                let error = shared.failed(error);
-                tracing::error!(%error, "nothing more will be acknowledged");
                 // First the store, so that whoever hears of the failure finds it failed.
-                stop(shared, &error);
+                shared.fail(&error);
                 batch.into_iter().for_each(|request| request.refuse(&error));
                 return;
             }
         };
-        if committed.header.revision > header.revision {
+        if !committed.frame.is_empty() {
             let mut state = locked(&shared.queue.state);
             state.statistics.commits += 1;
-            state.statistics.transactions += committed.header.revision - header.revision;
+            state.statistics.transactions += committed.frame.last - revision;
             state.statistics.commit_time += clock.monotonic().saturating_sub(started);
             drop(state);
-            header = committed.header;
-            shared.hub.publish(header.revision, &committed.changes);
+            revision = committed.frame.last;
+            // Published before it is handed over: the database never shows what is not announced.
+            shared.hub.publish(revision, &committed.changes);
+            shared.backlog.apply(committed.frame);
         }
         let mut outcomes = committed.outcomes.into_iter();
         for request in batch {
@@ -199,73 +204,62 @@ pub(super) fn run(shared: &Shared, mut header: Header, clock: &dyn Clock) {
                 Request::Barrier { done } => {
                     let _ = done.send(Ok(()));
                 }
-                Request::Close { done } => {
-                    let _ = done.send(close(shared));
-                    return;
-                }
+                Request::Close { done } => return shared.backlog.close(done),
             }
+        }
+        if wal.used() >= options.checkpoint_bytes {
+            turn(shared, &mut wal);
         }
     }
 }
 
-fn close(shared: &Shared) -> Result<(), StoreError> {
-    shared.hub.end(&StoreError::Closed);
-    // Waits for the readers that are under way; later ones find nothing.
-    let database = shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
-    database.map_or(Ok(()), |database| database.close().map_err(|error| shared.failed(error)))
+/// Lets the applier make durable what is in the log, and goes on in the other half meanwhile;
+/// `false` while that half is still waiting for the same.
+fn turn(shared: &Shared, wal: &mut Wal) -> bool {
+    let started = shared.backlog.start_checkpoint();
+    if started {
+        wal.turn();
+    }
+    started
 }
 
 /// What a batch came to.
 struct Committed {
-    header: Header,
+    frame: Frame,
     /// One for each transaction, in order.
     outcomes: Vec<TxnOutcome>,
     changes: Vec<Change>,
 }
 
-/// Applies the batch's transactions and makes them durable, all in one commit.
-fn commit(shared: &Shared, mut header: Header, batch: &[Request]) -> Result<Committed, redb::Error> {
-    let mut committed = Committed { header, outcomes: Vec::with_capacity(batch.len()), changes: Vec::new() };
-    let mut txns =
-        batch.iter().filter_map(|request| if let Request::Txn { txn, .. } = request { Some(txn) } else { None });
-    let Some(first) = txns.next() else { return Ok(committed) };
-    let database = shared.database.read().unwrap_or_else(PoisonError::into_inner);
-    let database = database.as_ref().expect("the database is taken away by this thread only, when it ends");
-    let transaction = tables::begin(database)?;
-    let mut rows = Tables::of(&transaction)?;
-    for txn in std::iter::once(first).chain(txns) {
-        let revision = header.revision + u64::from(!txn.ops.is_empty());
-        let applied = change::apply(&mut rows, txn, revision)?;
-        committed.outcomes.push(if applied { TxnOutcome::Committed(revision) } else { TxnOutcome::Conflict });
-        if applied && revision > header.revision {
-            let row = change::encode(&txn.ops);
-            rows.append(revision, &row)?;
-            header.revision = revision;
-            header.log_bytes += row.len() as u64;
-            committed.changes.push(Change { revision, ops: txn.ops.clone() });
+/// Decides the batch's transactions, takes their operations, and makes them durable with one sync.
+fn commit(
+    shared: &Shared,
+    wal: &mut Wal,
+    mut revision: Revision,
+    batch: &mut [Request],
+) -> Result<Committed, StoreError> {
+    let (mut frame, mut outcomes, mut changes) = (Frame::after(revision), Vec::with_capacity(batch.len()), Vec::new());
+    for request in batch {
+        let Request::Txn { txn, .. } = request else { continue };
+        let holds = change::hold(&txn.compares, |key| {
+            shared.backlog.find(key, || shared.look_now(|snapshot| snapshot.find(key)))
+        })?;
+        if holds && !txn.ops.is_empty() {
+            let ops = std::mem::take(&mut txn.ops);
+            revision += 1;
+            shared.backlog.expect(&ops, revision);
+            frame.push(&ops);
+            changes.push(Change { revision, ops });
         }
+        outcomes.push(if holds { TxnOutcome::Committed(revision) } else { TxnOutcome::Conflict });
     }
-    if committed.changes.is_empty() {
-        drop(rows);
-        transaction.abort()?;
-        return Ok(committed);
+    if !frame.is_empty() {
+        frame.seal(wal.id());
+        while !wal.fits(&frame) && !turn(shared, wal) {
+            shared.backlog.wait_checkpoint()?;
+        }
+        wal.append(&frame).map_err(|error| shared.failed(error))?;
     }
-    compact(&mut rows, &mut header, shared)?;
-    rows.write_header(&header)?;
-    drop(rows);
-    transaction.commit()?;
-    committed.header = header;
-    Ok(committed)
-}
-
-/// Cuts the change log to its bounds.
-fn compact(rows: &mut Tables<'_>, header: &mut Header, shared: &Shared) -> Result<(), redb::Error> {
-    while header.revision + 1 - header.oldest > shared.options.log_revisions
-        || header.log_bytes > shared.options.log_bytes
-    {
-        let Some((revision, bytes)) = rows.drop_oldest()? else { break };
-        header.oldest = revision + 1;
-        header.log_bytes = header.log_bytes.saturating_sub(bytes);
-    }
-    Ok(())
+    shared.backlog.check()?;
+    Ok(Committed { frame, outcomes, changes })
 }

@@ -9,8 +9,8 @@
 
 use longshore_seams::Timestamp;
 
-use super::crc::crc32c;
 use super::{Record, Reference};
+use crate::crc::crc32c;
 
 /// Newest format that this version knows.
 pub(super) const FORMAT: u16 = 1;

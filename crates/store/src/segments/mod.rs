@@ -9,7 +9,6 @@
 //! No file stays open between writes, and only the newest segment's index is in memory: thousands
 //! of logs may exist side by side.
 
-mod crc;
 mod files;
 mod format;
 

@@ -31,7 +31,7 @@ const fn tables() -> [[u32; 256]; 8] {
 }
 
 /// The checksum of `bytes`.
-pub(super) fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = !0_u32;
     let (chunks, rest) = bytes.as_chunks::<8>();
     for chunk in chunks {
