@@ -65,7 +65,8 @@ fn the_first_start_makes_a_profile_that_the_aws_cli_can_use_and_later_ones_reuse
     assert_eq!(secret.len(), 40);
     assert!(!first.1.contains(secret), "the secret is in the profile and is not printed");
     assert_eq!((mode(&config), mode(&credentials)), (0o600, 0o600));
-    for path in [data.join("server/keyring"), data.join("server/store.redb"), data.join("id")] {
+    let private = ["server/keyring", "server/store.redb", "server/store.wal", "id"];
+    for path in private.map(|name| data.join(name)) {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     let listed = Command::new("aws")
@@ -76,8 +77,10 @@ fn the_first_start_makes_a_profile_that_the_aws_cli_can_use_and_later_ones_reuse
         .unwrap();
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(text.contains(":ecs:eu-central-1:") && text.contains(":cluster/default"), "{text}");
-    let stored = fs::read(data.join("server/store.redb")).unwrap();
-    assert!(!stored.windows(secret.len()).any(|window| window == secret.as_bytes()), "the stored secret is sealed");
+    for file in ["server/store.redb", "server/store.wal"] {
+        let stored = fs::read(data.join(file)).unwrap();
+        assert!(!stored.windows(secret.len()).any(|window| window == secret.as_bytes()), "the stored secret is sealed");
+    }
     drop(first);
 
     let before = (fs::read(&config).unwrap(), fs::read(&credentials).unwrap());

@@ -77,7 +77,7 @@ async fn power_cycles(seed: u64, cycles: u64) {
     let random = SeededRandom::new(seed);
     let seams = Seams::system();
     // Every other machine also makes checkpoints whenever nothing is submitted for a moment.
-    let checkpoint_idle = if seed % 2 == 0 { NEVER } else { Duration::ZERO };
+    let checkpoint_idle = if seed.is_multiple_of(2) { NEVER } else { Duration::ZERO };
     let options = || EmbeddedOptions { checkpoint_idle, ..options() };
     // A file gets its name when it is whole, so its making need not survive.
     let mut disk = FaultDisk::default();
