@@ -22,7 +22,10 @@ pub use delivery::EventDelivery;
 pub use expiry::{
     ClientTokenExpiry, ContainerInstanceExpiry, DaemonTaskDefinitionDeletion, GatewayExpiry, TaskDefinitionDeletion,
 };
-pub use services::{ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceWaker};
+pub use services::{
+    NoSignals, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceSignals,
+    ServiceWaker, TargetHealth,
+};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

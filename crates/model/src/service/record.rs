@@ -47,6 +47,9 @@ pub struct ServiceRecord {
     /// When it became INACTIVE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inactive_at: Option<Timestamp>,
+    /// Whether its tasks are being moved between Availability Zones.
+    #[serde(default)]
+    pub rebalancing: bool,
     /// Task sets, from old to new: what runs its tasks unless ECS itself decides about its deployments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub task_sets: Vec<TaskSetRecord>,

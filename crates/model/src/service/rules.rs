@@ -4,8 +4,9 @@ use longshore_api::ServiceError;
 use longshore_api::ecs::{
     AssignPublicIp, AvailabilityZoneRebalancing, CapacityProviderStrategyItem, CreateServiceRequest,
     DeploymentCircuitBreaker, DeploymentConfiguration, DeploymentController, DeploymentControllerType,
-    DeploymentStrategy, LaunchType, LoadBalancer, NetworkConfiguration, NetworkMode, PropagateTags, SchedulingStrategy,
-    Service, ServiceRegistry, TaskDefinition, UpdateServiceRequest, error,
+    DeploymentStrategy, LaunchType, LoadBalancer, NetworkConfiguration, NetworkMode, PlacementConstraint,
+    PlacementStrategy, PlacementStrategyType, PropagateTags, SchedulingStrategy, Service, ServiceRegistry,
+    TaskDefinition, UpdateServiceRequest, error,
 };
 
 use super::strategy::check_strategy;
@@ -55,7 +56,7 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
     }
     // Only ECS's own deployments have percentages that can be chosen.
     let given = input.deployment_configuration.clone().filter(|_| controller == DeploymentControllerType::Ecs);
-    Ok(Service {
+    let mut settings = Service {
         load_balancers: Some(input.load_balancers.clone().unwrap_or_default()),
         service_registries: Some(input.service_registries.clone().unwrap_or_default()),
         launch_type: input.launch_type.clone(),
@@ -67,16 +68,63 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
         placement_strategy: Some(input.placement_strategy.clone().unwrap_or_default()),
         network_configuration: input.network_configuration.clone().map(with_public_ip),
         health_check_grace_period_seconds: input.health_check_grace_period_seconds,
-        availability_zone_rebalancing: Some(
-            input.availability_zone_rebalancing.clone().unwrap_or(AvailabilityZoneRebalancing::Disabled),
-        ),
+        availability_zone_rebalancing: input.availability_zone_rebalancing.clone(),
         scheduling_strategy: Some(scheduling),
         deployment_controller: Some(DeploymentController { r#type: Some(controller) }),
         enable_ecs_managed_tags: Some(input.enable_ecs_managed_tags.unwrap_or(false)),
         propagate_tags: Some(input.propagate_tags.clone().unwrap_or(PropagateTags::None)),
         enable_execute_command: Some(input.enable_execute_command.unwrap_or(false)),
         ..Service::default()
-    })
+    };
+    if settings.availability_zone_rebalancing.is_none() {
+        let can = unbalanceable(&settings).is_none();
+        let default = if can { AvailabilityZoneRebalancing::Enabled } else { AvailabilityZoneRebalancing::Disabled };
+        settings.availability_zone_rebalancing = Some(default);
+    }
+    Ok(settings)
+}
+
+/// Why the tasks of a service cannot be moved between Availability Zones; none when they can.
+fn unbalanceable(settings: &Service) -> Option<&'static str> {
+    let configuration = settings.deployment_configuration.as_ref();
+    let first = some(settings.placement_strategy.as_ref()).first();
+    let by_zone = |strategy: &PlacementStrategy| {
+        let field = strategy.field.as_deref().unwrap_or("");
+        strategy.r#type == Some(PlacementStrategyType::Spread) && field == "attribute:ecs.availability-zone"
+    };
+    let by_constraint = |it: &PlacementConstraint| {
+        it.expression.as_deref().is_some_and(|expression| expression.contains("ecs.availability-zone"))
+    };
+    if settings.scheduling_strategy == Some(SchedulingStrategy::Daemon) {
+        Some("the DAEMON scheduling strategy")
+    } else if controller(settings).is_some_and(|it| *it != DeploymentControllerType::Ecs) {
+        Some("a deployment controller other than ECS")
+    } else if settings.launch_type == Some(LaunchType::External) {
+        Some("the EXTERNAL launch type")
+    } else if configuration.and_then(|it| it.maximum_percent).is_some_and(|most| most <= 100) {
+        Some("a maximumPercent of 100 or less")
+    } else if some(settings.load_balancers.as_ref()).iter().any(|it| it.load_balancer_name.is_some()) {
+        Some("a Classic Load Balancer")
+    } else if first.is_some_and(|strategy| !by_zone(strategy)) {
+        Some("a first placement strategy other than spread over attribute:ecs.availability-zone")
+    } else if some(settings.placement_constraints.as_ref()).iter().any(by_constraint) {
+        Some("a placement constraint on ecs.availability-zone")
+    } else {
+        None
+    }
+}
+
+fn check_rebalancing(settings: &Service) -> Result<(), ServiceError> {
+    match &settings.availability_zone_rebalancing {
+        Some(AvailabilityZoneRebalancing::Enabled) => match unbalanceable(settings) {
+            Some(why) => refused(format!("Availability Zone rebalancing is not supported with {why}: disable it.")),
+            None => Ok(()),
+        },
+        Some(AvailabilityZoneRebalancing::UnknownVariant(other)) => {
+            refused(format!("availabilityZoneRebalancing '{other}' is not valid: use ENABLED or DISABLED."))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The settings of a service after an update: members that are given replace those that were.
@@ -124,6 +172,9 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
         propagate_tags,
         service_registries
     );
+    if input.availability_zone_rebalancing.is_none() && unbalanceable(&after).is_some() {
+        after.availability_zone_rebalancing = Some(AvailabilityZoneRebalancing::Disabled);
+    }
     if input.deployment_controller.as_ref().is_some_and(|given| Some(given) != before.deployment_controller.as_ref()) {
         return refused("The deployment controller of a service cannot be changed: create a new service.");
     }
@@ -168,6 +219,7 @@ pub fn check(settings: &Service, desired_count: i32, definition: Option<&TaskDef
     check_strategy(settings)?;
     check_capacity(settings)?;
     check_placement(settings)?;
+    check_rebalancing(settings)?;
     check_load_balancers(settings, definition)?;
     if let Some(definition) = definition {
         check_network(settings, definition)?;

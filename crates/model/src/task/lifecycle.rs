@@ -49,6 +49,15 @@ impl StopCause {
         Self { code: TaskStopCode::ServiceSchedulerInitiated, reason: "Task failed container health checks".to_owned() }
     }
 
+    /// A load balancer's health checks failed; `place` names it.
+    #[must_use]
+    pub fn unhealthy_target(place: &str) -> Self {
+        Self {
+            code: TaskStopCode::ServiceSchedulerInitiated,
+            reason: format!("Task failed ELB health checks in {place}"),
+        }
+    }
+
     /// It never ran.
     #[must_use]
     pub fn failed_to_start(reason: &str) -> Self {

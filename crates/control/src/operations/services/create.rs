@@ -102,6 +102,7 @@ pub async fn create_service(
                 inactive_at: None,
                 events: Vec::new(),
                 steady_at: None,
+                rebalancing: false,
                 task_sets: Vec::new(),
                 tags,
             };

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use longshore_api::ecs::{Deployment, DeploymentRolloutState, Service, ServiceDeploymentStatus};
-use longshore_model::Scope;
+use longshore_api::ecs::{Deployment, DeploymentRolloutState, Service, ServiceDeploymentStatus, TaskDefinition};
 use longshore_model::records::TaskDefinitionRecord;
 use longshore_model::service::{DeploymentRecord, ServiceDeploymentRecord, ServiceRecord, ServiceRevisionRecord};
+use longshore_model::{Scope, fargate};
 use longshore_seams::{Random, Timestamp};
 
 use crate::changes::{Change, Changes};
@@ -14,6 +14,11 @@ use crate::state::ClusterState;
 /// Ten digits and nine more, as the ids of ECS's own deployments.
 pub(crate) fn deployment_id(random: &dyn Random) -> String {
     format!("ecs-svc/{:019}", random.below(10_000_000_000_000_000_000))
+}
+
+/// The number of a platform version: that of LATEST is settled when the deployment is made.
+fn platform(given: &str, definition: &TaskDefinition) -> String {
+    fargate::platform_version(Some(given), definition, false).unwrap_or(given).to_owned()
 }
 
 /// A deployment that has just begun.
@@ -31,7 +36,7 @@ pub(crate) fn deployment(
         settings: Deployment {
             launch_type: settings.launch_type.clone(),
             capacity_provider_strategy: settings.capacity_provider_strategy.clone(),
-            platform_version: settings.platform_version.clone(),
+            platform_version: settings.platform_version.as_deref().map(|given| platform(given, &definition.definition)),
             platform_family: settings.platform_family.clone(),
             network_configuration: settings.network_configuration.clone(),
             ..Deployment::default()

@@ -101,6 +101,42 @@ async fn placement_is_checked_when_the_service_is_made() {
     refused(&world, json!({"placementConstraints": vec![json!({"type": "distinctInstance"}); 11]})).await;
 }
 
+// spec: 15-029, 15-031
+#[tokio::test]
+async fn enumerations_are_checked_and_percentages_are_echoed() {
+    let world = world().await;
+    refused(&world, json!({"schedulingStrategy": "RANDOM"})).await;
+    refused(&world, json!({"launchType": "VM"})).await;
+    refused(&world, json!({"propagateTags": "ALL"})).await;
+    refused(&world, json!({"availabilityZoneRebalancing": "MAYBE"})).await;
+    refused(&world, json!({"deploymentController": {"type": "SOMEBODY"}})).await;
+    let percents = json!({"maximumPercent": 175, "minimumHealthyPercent": 25});
+    create(&world, json!({"deploymentConfiguration": percents})).await;
+    let shown = described(&world).await["deploymentConfiguration"].clone();
+    assert_eq!((&shown["maximumPercent"], &shown["minimumHealthyPercent"]), (&json!(175), &json!(25)));
+}
+
+// spec: 03-034, 15-090
+#[tokio::test]
+async fn a_service_moves_from_a_launch_type_to_capacity_providers_only_with_a_new_deployment() {
+    let world = world().await;
+    let provider = json!({
+        "name": "own",
+        "autoScalingGroupProvider": {"autoScalingGroupArn": "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:00000000-0000-4000-8000-000000000000:autoScalingGroupName/own"},
+    });
+    world.ok("CreateCapacityProvider", provider).await;
+    let associate = json!({"cluster": "default", "capacityProviders": ["own"], "defaultCapacityProviderStrategy": []});
+    world.ok("PutClusterCapacityProviders", associate).await;
+    create(&world, json!({"launchType": "EC2"})).await;
+    let strategy = json!([{"capacityProvider": "own", "weight": 1}]);
+    let input = json!({"service": "web", "capacityProviderStrategy": strategy});
+    assert_eq!(world.refused("UpdateService", input.clone()).await.0, "InvalidParameterException");
+    let mut forced = input;
+    forced["forceNewDeployment"] = json!(true);
+    let moved = world.ok("UpdateService", forced).await["service"].clone();
+    assert_eq!((&moved["launchType"], moved["deployments"].as_array().unwrap().len()), (&Value::Null, 2));
+}
+
 #[tokio::test]
 async fn a_name_is_taken_unless_the_same_token_comes_again() {
     let world = world().await;
@@ -130,7 +166,7 @@ async fn a_new_definition_begins_a_deployment_and_a_new_count_does_not() {
     assert_eq!(forced["service"]["deployments"].as_array().unwrap().len(), 3);
 }
 
-// spec: 15-097
+// spec: 15-097, 23-017
 #[tokio::test]
 async fn a_service_that_wants_tasks_is_deleted_only_by_force() {
     let world = world().await;

@@ -51,11 +51,22 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
         created_by: Some(record.created_by.clone()),
         current_service_deployment: service_deployment.map(|id| scope.service_deployment_arn(name, &record.name, id)),
         current_service_revisions: Some(revisions),
+        role_arn: settings.role_arn.clone().or_else(|| linked_role(scope, &settings)),
         resource_management_type: Some(ResourceManagementType::Customer),
         tags: with_tags.then(|| tags::to_list(&record.tags)),
         deployments: Some(deployments),
         ..settings
     }
+}
+
+/// The service-linked role, for services that ECS itself connects to other services of AWS.
+fn linked_role(scope: &Scope, settings: &Service) -> Option<String> {
+    let uses = |list: usize| list > 0;
+    let connects = settings.network_configuration.is_some()
+        || uses(settings.load_balancers.as_ref().map_or(0, Vec::len))
+        || uses(settings.service_registries.as_ref().map_or(0, Vec::len));
+    let name = "aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS";
+    connects.then(|| format!("arn:{}:iam::{}:role/{name}", scope.partition(), scope.account))
 }
 
 /// What the service shows once it has a PRIMARY task set: that one's settings in place of its own.

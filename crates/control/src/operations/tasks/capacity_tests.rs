@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::operations::testing::World;
+use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, run_once};
 
 fn network() -> Value {
     json!({"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}})
@@ -350,18 +351,56 @@ async fn start_task_takes_no_definition_of_fargate() {
     assert_eq!(refused, ("InvalidParameterException", "Task definition does not support launch_type EC2.".to_owned()));
 }
 
+// spec: 23-014
 #[tokio::test]
 async fn a_service_on_fargate_shows_its_platform() {
     let world = World::with_fargate().await;
     let input = json!({"serviceName": "s", "taskDefinition": "web", "desiredCount": 1, "launchType": "FARGATE", "networkConfiguration": network()});
     let service = world.ok("CreateService", input).await["service"].clone();
-    for shown in [&service, &service["deployments"][0]] {
-        assert_eq!((&shown["platformVersion"], &shown["platformFamily"]), (&json!("LATEST"), &json!("Linux")));
+    for (shown, version) in [(&service, "LATEST"), (&service["deployments"][0], "1.4.0")] {
+        assert_eq!((&shown["platformVersion"], &shown["platformFamily"]), (&json!(version), &json!("Linux")));
         assert_eq!(shown["launchType"], "FARGATE");
     }
+    let percents = &service["deploymentConfiguration"];
+    assert_eq!((&percents["maximumPercent"], &percents["minimumHealthyPercent"]), (&json!(200), &json!(100)));
+    let shown = &service["networkConfiguration"]["awsvpcConfiguration"];
+    assert_eq!((&shown["assignPublicIp"], &service["events"]), (&json!("DISABLED"), &json!([])));
+    let role = "arn:aws:iam::123456789012:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS";
+    assert_eq!(service["roleArn"], role);
+    let deployments = service["deployments"].as_array().unwrap();
+    let digits = deployments[0]["id"].as_str().unwrap().strip_prefix("ecs-svc/").unwrap();
+    assert!(deployments.len() == 1 && digits.len() == 19 && digits.bytes().all(|byte| byte.is_ascii_digit()));
     let input = json!({"serviceName": "t", "taskDefinition": "web", "desiredCount": 1, "capacityProviderStrategy": strategy(&[("FARGATE_SPOT", 1, 0)]), "networkConfiguration": network()});
     let service = world.ok("CreateService", input).await["service"].clone();
     assert_eq!((&service["launchType"], &service["platformVersion"]), (&Value::Null, &json!("LATEST")));
     let input = json!({"service": "t", "platformVersion": "5.0"});
     assert_eq!(world.refused("UpdateService", input).await.0, "PlatformUnknownException");
+}
+
+// spec: 02-050, 02-051
+#[tokio::test]
+async fn a_new_platform_version_comes_with_a_deployment_and_stays_when_the_service_grows() {
+    let world = World::with_fargate().await;
+    let input = json!({"serviceName": "s", "taskDefinition": "web", "desiredCount": 1, "launchType": "FARGATE", "platformVersion": "1.3.0", "networkConfiguration": network()});
+    world.ok("CreateService", input).await;
+    world.lender(4096, 8192).await;
+    let world = &world;
+    let versions = |update: Value| async move {
+        if !update.is_null() {
+            world.ok("UpdateService", update).await;
+        }
+        let limits = ServiceSchedulerLimits::default();
+        run_once(&ServiceScheduler::new(world.engine().clone(), limits)).await.unwrap();
+        let arns = world.ok("ListTasks", json!({"serviceName": "s"})).await["taskArns"].clone();
+        let mut versions = Vec::new();
+        for arn in arns.as_array().unwrap() {
+            versions.push(world.task(arn).await["platformVersion"].clone());
+        }
+        versions.sort_unstable_by_key(ToString::to_string);
+        versions
+    };
+    assert_eq!(versions(Value::Null).await, ["1.3.0"]);
+    assert_eq!(versions(json!({"service": "s", "desiredCount": 2})).await, ["1.3.0", "1.3.0"]);
+    let update = json!({"service": "s", "platformVersion": "1.4.0", "forceNewDeployment": true});
+    assert_eq!(versions(update).await.last().unwrap(), "1.4.0");
 }

@@ -5,8 +5,11 @@
 //! one is looked at now and then all the same.
 
 mod expiry;
+mod health;
 pub(crate) mod launch;
+mod rebalance;
 mod rollout;
+mod signals;
 mod stages;
 mod task_sets;
 mod waker;
@@ -15,11 +18,16 @@ pub(super) mod work;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_health;
+#[cfg(test)]
+mod tests_placement;
+#[cfg(test)]
 mod tests_service_deployments;
 #[cfg(test)]
 mod tests_stages;
 
 pub use expiry::{ServiceExpiry, ServiceExpiryLimits};
+pub use signals::{NoSignals, ServiceSignals, TargetHealth};
 pub use waker::ServiceWaker;
 
 use std::sync::Arc;
@@ -28,7 +36,7 @@ use std::time::Duration;
 use longshore_api::ServiceError;
 use longshore_seams::BoxFuture;
 
-use self::work::Work;
+use self::work::{Conditions, Work};
 use super::agenda::{Agenda, Key};
 use super::{Reconciler, Reconcilers, Round};
 use crate::changes::Change;
@@ -56,7 +64,7 @@ impl Default for ServiceSchedulerLimits {
             settle: Duration::from_secs(40),
             look_again: Duration::from_secs(10),
             steady_again: Duration::from_secs(6 * 3600),
-            refused_again: Duration::from_secs(600),
+            refused_again: Duration::from_secs(6 * 3600),
         }
     }
 }
@@ -66,6 +74,7 @@ impl Default for ServiceSchedulerLimits {
 pub struct ServiceScheduler {
     engine: Engine,
     limits: ServiceSchedulerLimits,
+    signals: Arc<dyn ServiceSignals>,
     agenda: Arc<Agenda>,
 }
 
@@ -76,7 +85,13 @@ impl ServiceScheduler {
     /// The loop with these limits.
     #[must_use]
     pub fn new(engine: Engine, limits: ServiceSchedulerLimits) -> Self {
-        Self { engine, limits, agenda: Arc::default() }
+        Self { engine, limits, signals: Arc::new(NoSignals), agenda: Arc::default() }
+    }
+
+    /// The loop with what load balancers and alarms say.
+    #[must_use]
+    pub fn with_signals(self, signals: Arc<dyn ServiceSignals>) -> Self {
+        Self { signals, ..self }
     }
 
     /// What tells the loop about commits.
@@ -96,6 +111,7 @@ impl ServiceScheduler {
         let (scope, cluster, name) = key;
         let now = self.engine.seams().clock.now();
         let random = &*self.engine.seams().random;
+        let conditions = Conditions { now, random, limits: self.limits, signals: &*self.signals };
         let (changed, due) = self
             .engine
             .write(|state, changes| {
@@ -105,7 +121,7 @@ impl ServiceScheduler {
                 let records = state.scope(scope);
                 let Some(cluster) = records.clusters.get(cluster) else { return Ok((false, None)) };
                 let Some(before) = cluster.services.get(name) else { return Ok((false, None)) };
-                let mut work = Work::new(scope, records, cluster, before, now, random, self.limits);
+                let mut work = Work::new(scope, records, cluster, before, conditions);
                 work.run();
                 let due = work.due;
                 let known = cluster.service_deployment(before);

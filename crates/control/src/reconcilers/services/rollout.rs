@@ -1,6 +1,6 @@
 //! How a deployment goes: its beginning, its failures and the way back, its end.
 
-use longshore_api::ecs::{DeploymentRolloutState, HealthStatus, ServiceDeploymentStatus};
+use longshore_api::ecs::{DeploymentRolloutState, ServiceDeploymentStatus, ServiceRevisionCleanup};
 use longshore_model::Id;
 use longshore_model::records::TaskStatus;
 use longshore_model::service::{DeploymentRecord, Stage, failure_threshold, throttle};
@@ -74,7 +74,7 @@ impl Work<'_> {
         if runs && primary.failures_in_a_row > 0 {
             (primary.failures_in_a_row, primary.retry_at) = (0, None);
         }
-        if resets && self.live.iter().any(|it| it.is_new(of) && is_fit(it)) {
+        if resets && self.live.iter().any(|it| it.is_new(of) && it.fit) {
             primary.failed_tasks = 0;
         }
         let impaired = before.is_none() && throttle(primary.failures_in_a_row).is_some();
@@ -138,6 +138,30 @@ impl Work<'_> {
             self.end(ServiceDeploymentStatus::Stopped, "ECS deployment circuit breaker: tasks failed to start.");
             false
         }
+    }
+
+    /// Fails a deployment when one of its alarms goes off, and goes back if it is to. Answers whether
+    /// the PRIMARY deployment is another.
+    pub(super) fn obey_alarms(&mut self) -> bool {
+        let Some(deployment) = self.deployment.as_mut().filter(|it| !it.goes_back()) else { return false };
+        let Some(alarms) = deployment.configuration.alarms.clone().filter(|it| it.enable == Some(true)) else {
+            return false;
+        };
+        let names = alarms.alarm_names.unwrap_or_default();
+        let triggered = self.signals.in_alarm(self.scope, &names);
+        if triggered.is_empty() {
+            return false;
+        }
+        let reason = format!("ECS deployment failed: alarm detected: {}", triggered.join(", "));
+        deployment.alarms = triggered;
+        self.fail_primary(&format!("{reason}."));
+        let id = self.record.deployments.first().map(|it| it.id.clone()).unwrap_or_default();
+        self.say(&format!("(deployment {id}) deployment failed: alarm detected."));
+        if alarms.rollback == Some(true) {
+            return self.go_back(&reason);
+        }
+        self.end(ServiceDeploymentStatus::Stopped, &format!("{reason}."));
+        false
     }
 
     /// Goes back to the last deployment that was completed. Answers whether there is one: if not, the
@@ -205,25 +229,42 @@ impl Work<'_> {
     /// Says that the service is steady, or notes that it is not.
     pub(super) fn settle(&mut self) {
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
-        let running = self.live.iter().filter(|it| it.wanted && it.is_new(0) && is_fit(it)).count();
+        let running = self.live.iter().filter(|it| it.wanted && it.is_new(0) && it.fit).count();
         let others = self.live.iter().filter(|it| it.task.last_status <= TaskStatus::Running).count() - running;
         let steady = self.record.deployments.len() == 1 && running == desired && others == 0 && self.changed.is_empty();
-        if !steady {
-            self.record.steady_at = None;
-            return;
-        }
-        let (now, again) = (self.now, self.limits.steady_again);
-        let staged = self.is_staged();
-        if !staged && self.record.deployments[0].rollout_state == DeploymentRolloutState::InProgress {
+        let succeeds = steady || self.succeeds_early(running);
+        if succeeds && !self.is_staged() && self.is_in_progress() {
             if let Some(until) = self.bakes() {
                 return self.look_again_at(until);
             }
             self.complete();
         }
+        if !steady {
+            self.record.steady_at = None;
+            return;
+        }
+        let (now, again) = (self.now, self.limits.steady_again);
         if self.record.steady_at.is_none_or(|said| said.plus(again) <= now) {
             self.record.steady_at = Some(now);
             self.say("has reached a steady state.");
         }
+    }
+
+    fn is_in_progress(&self) -> bool {
+        let primary = self.record.deployments.first();
+        primary.is_some_and(|it| it.rollout_state == DeploymentRolloutState::InProgress)
+    }
+
+    /// Whether so many tasks of a rolling update are enough, by its early success criteria.
+    fn succeeds_early(&self, running: usize) -> bool {
+        let configuration = self.deployment.as_ref().filter(|it| !it.goes_back()).map(|it| &it.configuration);
+        let criteria = configuration.and_then(|it| it.early_success_criteria.as_ref());
+        let Some(criteria) = criteria.filter(|it| it.enable == Some(true)) else { return false };
+        let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
+        let percent = usize::try_from(criteria.healthy_percent.unwrap_or(100)).unwrap_or(100);
+        let deferred = criteria.source_service_revision_cleanup == Some(ServiceRevisionCleanup::Deferred);
+        let old = self.live.iter().any(|it| it.of != 0 && it.task.last_status <= TaskStatus::Running);
+        running >= desired.saturating_mul(percent).div_ceil(100) && (deferred || !old)
     }
 
     /// Until when a rolling update that has its tasks is still watched; none when that is over.
@@ -252,10 +293,4 @@ impl Work<'_> {
             None => {}
         }
     }
-}
-
-/// Whether a task runs, and its health checks, if it has any, say that it is well.
-pub(super) fn is_fit(it: &Live<'_>) -> bool {
-    let well = !task::is_checked(it.task) || it.task.health == Some(HealthStatus::Healthy);
-    it.task.last_status == TaskStatus::Running && well
 }

@@ -3,7 +3,6 @@
 use longshore_model::records::TaskStatus;
 use longshore_model::service::TaskSetStatus;
 
-use super::rollout::is_fit;
 use super::work::Work;
 
 impl Work<'_> {
@@ -29,7 +28,7 @@ impl Work<'_> {
         for at in 0..self.record.task_sets.len() {
             let mine = || self.live.iter().filter(|it| it.of == at && it.task.last_status <= TaskStatus::Running);
             let wanted = usize::try_from(self.record.task_sets[at].deployment.desired_count).unwrap_or(0);
-            let well = mine().filter(|it| it.wanted && it.is_new(at) && is_fit(it)).count();
+            let well = mine().filter(|it| it.wanted && it.is_new(at) && it.fit).count();
             let started = self.changed.iter().any(|task| task.last_status < TaskStatus::Running);
             let stable = well == wanted && mine().count() == wanted && !started;
             let before = self.record.task_sets[at].stability.clone();

@@ -92,7 +92,7 @@ async fn a_service_starts_its_tasks_and_becomes_steady() {
     assert_eq!(service(&world).await, steady);
 }
 
-// spec: 15-001
+// spec: 01-023, 15-001
 #[tokio::test]
 async fn a_task_that_ends_is_replaced() {
     let (world, _) = world(1).await;
@@ -141,7 +141,7 @@ async fn scaling_in_says_who_wanted_it() {
     assert!(says(&service(&world).await, "(service web) has stopped 2 running tasks: (task "));
 }
 
-// spec: 15-032, 15-033, 15-036
+// spec: 15-032, 15-033, 15-036, 16-001
 #[tokio::test]
 async fn a_rolling_update_keeps_its_bounds_and_waits_for_health() {
     let (world, _) = world(2).await;

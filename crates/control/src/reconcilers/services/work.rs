@@ -14,12 +14,13 @@ use longshore_seams::{Random, Timestamp};
 
 use super::ServiceSchedulerLimits;
 use super::launch::{launch, strategies, unplaced};
+use super::signals::ServiceSignals;
 use crate::operations::tasks::capacity::{Spot, Unplaced, candidates, place_tasks};
 use crate::operations::tasks::launch::Launch;
 use crate::state::{ClusterState, InstanceState, ScopeState};
 
 /// Most tasks that one step starts, and most that it stops: a transaction has its limits.
-const AT_ONCE: usize = 40;
+pub(super) const AT_ONCE: usize = 40;
 
 /// A task that has not ended.
 pub(super) struct Live<'a> {
@@ -30,17 +31,30 @@ pub(super) struct Live<'a> {
     pub(super) leaves: bool,
     /// It is to run.
     pub(super) wanted: bool,
+    /// It runs, and every check that it has says that it is well.
+    pub(super) fit: bool,
+    /// It counts towards what has to be healthy.
     pub(super) healthy: bool,
+}
+
+/// Under which conditions a step is made.
+#[derive(Clone, Copy)]
+pub(super) struct Conditions<'a> {
+    pub now: Timestamp,
+    pub random: &'a dyn Random,
+    pub limits: ServiceSchedulerLimits,
+    pub signals: &'a dyn ServiceSignals,
 }
 
 /// A step in the making.
 pub(super) struct Work<'a> {
-    scope: &'a Scope,
-    records: &'a ScopeState,
+    pub(super) scope: &'a Scope,
+    pub(super) records: &'a ScopeState,
     pub(super) cluster: &'a ClusterState,
     pub(super) now: Timestamp,
     pub(super) random: &'a dyn Random,
     pub(super) limits: ServiceSchedulerLimits,
+    pub(super) signals: &'a dyn ServiceSignals,
     pub(super) live: Vec<Live<'a>>,
     /// The service as it becomes.
     pub record: ServiceRecord,
@@ -65,14 +79,13 @@ impl<'a> Work<'a> {
         records: &'a ScopeState,
         cluster: &'a ClusterState,
         service: &ServiceRecord,
-        now: Timestamp,
-        random: &'a dyn Random,
-        limits: ServiceSchedulerLimits,
+        conditions: Conditions<'a>,
     ) -> Self {
+        let Conditions { now, random, limits, signals } = conditions;
         let record = service.clone();
         let deployment = cluster.service_deployment(service).filter(|it| it.is_ongoing()).map(|it| (**it).clone());
         let (live, changed) = (Vec::new(), Vec::new());
-        Self { scope, records, cluster, now, random, limits, live, record, deployment, changed, due: None }
+        Self { scope, records, cluster, now, random, limits, signals, live, record, deployment, changed, due: None }
     }
 
     pub(super) fn run(&mut self) {
@@ -90,7 +103,7 @@ impl<'a> Work<'a> {
             return;
         }
         self.count_failures(0);
-        if self.break_circuit() {
+        if self.break_circuit() || self.obey_alarms() {
             return;
         }
         self.replace_unhealthy();
@@ -99,6 +112,7 @@ impl<'a> Work<'a> {
         } else if self.is_staged() {
             self.stage();
         } else {
+            self.rebalance();
             self.keep(0, false);
         }
         self.retire();
@@ -135,9 +149,10 @@ impl<'a> Work<'a> {
                 }
                 let wanted = task.desired_status == DesiredStatus::Running;
                 let leaves = self.is_draining(task);
-                let (healthy, settles) = self.health(task);
-                settling = settling.into_iter().chain(settles).min();
-                self.live.push(Live { task, of, leaves, wanted, healthy: wanted && healthy });
+                let health = self.health(of, task);
+                settling = settling.into_iter().chain(health.settles).min();
+                let healthy = wanted && health.healthy;
+                self.live.push(Live { task, of, leaves, wanted, fit: health.fit, healthy });
             }
         }
         if let Some(at) = settling {
@@ -154,41 +169,7 @@ impl<'a> Work<'a> {
         instance.is_none_or(|instance| instance.record.status != ContainerInstanceStatus::Active)
     }
 
-    /// Whether a task counts as healthy, and when it will if nothing happens.
-    fn health(&self, task: &TaskRecord) -> (bool, Option<Timestamp>) {
-        if task.last_status != TaskStatus::Running {
-            return (false, None);
-        }
-        if task::is_checked(task) {
-            return (task.health == Some(HealthStatus::Healthy), None);
-        }
-        let settled = task.times.started.unwrap_or(task.created_at).plus(self.limits.settle);
-        if settled <= self.now { (true, None) } else { (false, Some(settled)) }
-    }
-
-    pub(super) fn replace_unhealthy(&mut self) {
-        let now = self.now;
-        let grace = self.record.settings.health_check_grace_period_seconds.unwrap_or(0);
-        let grace = std::time::Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-        let is_bad = |it: &Live<'_>| {
-            let started = it.task.times.started.unwrap_or(now);
-            it.wanted
-                && it.task.last_status == TaskStatus::Running
-                && it.task.health == Some(HealthStatus::Unhealthy)
-                && started.plus(grace) <= now
-        };
-        let bad: Vec<usize> = (0..self.live.len()).filter(|at| is_bad(&self.live[*at])).take(AT_ONCE).collect();
-        for at in bad {
-            let (id, new) = (self.live[at].task.id, self.live[at].is_new(0));
-            self.stop_one(at, &StopCause::unhealthy());
-            if new {
-                self.count_unhealthy();
-            }
-            self.say(&format!("(task {id}) failed container health checks."));
-        }
-    }
-
-    fn stop_one(&mut self, at: usize, cause: &StopCause) {
+    pub(super) fn stop_one(&mut self, at: usize, cause: &StopCause) {
         let live = &mut self.live[at];
         if let Some(stopped) = task::stop(live.task, cause, self.now) {
             self.changed.push(stopped);
@@ -255,8 +236,8 @@ impl<'a> Work<'a> {
     pub(super) fn keep(&mut self, at: usize, alone: bool) {
         let desired = self.source(at).map_or(0, |it| usize::try_from(it.desired_count).unwrap_or(0));
         let mut bounds = Bounds::of(desired, self.record.settings.deployment_configuration.as_ref());
-        if self.has_failed(at) {
-            // It replaces nothing any more: what runs of the old ones is all that there will be.
+        if self.has_failed(at) || self.record.rebalancing {
+            // It replaces nothing any more, or nothing that has to go: fewer than wanted is too few.
             bounds.floor = desired;
         }
         let next = step(desired, bounds, self.counts(at, alone, bounds.floor));
