@@ -134,3 +134,25 @@ async fn managed_tags_cannot_be_changed_by_users() {
     let change = json!({"resourceArn": arn, "tags": [tag("aws:ecs:clusterName", "other")]});
     assert_eq!(world.refused("TagResource", change).await, ("InvalidParameterException", message.to_owned()));
 }
+
+// spec: 18-001
+#[tokio::test]
+async fn task_sets_and_their_services_are_tagged_apart() {
+    let world = world().await;
+    let service = json!({"serviceName": "ext", "deploymentController": {"type": "EXTERNAL"}, "desiredCount": 1});
+    let service = world.ok("CreateService", service).await["service"]["serviceArn"].clone();
+    let input = json!({
+        "cluster": "default", "service": "ext", "taskDefinition": "web", "tags": [tag("made", "with")],
+    });
+    let set = world.ok("CreateTaskSet", input).await["taskSet"]["taskSetArn"].clone();
+    for (arn, of) in [(&set, "set"), (&service, "service")] {
+        world.ok("TagResource", json!({"resourceArn": arn, "tags": [tag("of", of)]})).await;
+    }
+    assert_eq!(listed(&world, &set).await, json!([tag("made", "with"), tag("of", "set")]));
+    assert_eq!(listed(&world, &service).await, json!([tag("of", "service")]));
+    world.ok("UntagResource", json!({"resourceArn": set, "tagKeys": ["of"]})).await;
+    let world = world.restarted().await;
+    assert_eq!(listed(&world, &set).await, json!([tag("made", "with")]));
+    let missing = json!({"resourceArn": format!("{}9", set.as_str().unwrap()), "tags": [tag("a", "b")]});
+    assert_eq!(world.refused("TagResource", missing).await.0, "ResourceNotFoundException");
+}

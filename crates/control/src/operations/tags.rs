@@ -13,7 +13,7 @@ use longshore_model::gateway::GatewayRecord;
 use longshore_model::records::{
     ClusterRecord, ClusterStatus, ContainerInstanceRecord, Tags, TaskDefinitionRecord, TaskRecord,
 };
-use longshore_model::service::ServiceRecord;
+use longshore_model::service::{ServiceRecord, ServiceStatus};
 use longshore_model::{Arn, Id, Scope, tags};
 use longshore_wire::RequestContext;
 
@@ -115,6 +115,8 @@ enum Name<'a> {
     CapacityProvider(&'a str),
     /// Cluster and name.
     Service(&'a str, &'a str),
+    /// Cluster, service and id.
+    TaskSet(&'a str, &'a str, &'a str),
     /// Cluster and name.
     Daemon(&'a str, &'a str),
     /// Family and revision.
@@ -126,7 +128,7 @@ impl<'a> Name<'a> {
     fn parse(scope: &Scope, text: &'a str) -> Result<Self, ServiceError> {
         let invalid = || {
             error::invalid_parameter_exception(format!(
-                "Invalid identifier: {text} is no ARN of a cluster, capacity provider, gateway, service, daemon, task definition, daemon task definition, container instance or task of this account and region."
+                "Invalid identifier: {text} is no ARN of a cluster, capacity provider, gateway, service, task set, daemon, task definition, daemon task definition, container instance or task of this account and region."
             ))
         };
         let arn = Arn::parse(text).filter(|arn| arn.is_ecs_in(scope)).ok_or_else(invalid)?;
@@ -143,6 +145,10 @@ impl<'a> Name<'a> {
                 Ok((family, Some(revision))) => Ok(Self::DaemonTaskDefinition(family, revision)),
                 _ => Err(invalid()),
             },
+            "task-set" => {
+                let (cluster, service, id) = scope.in_service("task-set", text).ok_or_else(invalid)?;
+                Ok(Self::TaskSet(cluster, service, id))
+            }
             "container-instance" | "task" | "service" | "daemon" => {
                 let Some((cluster, id)) = rest.split_once('/') else {
                     return Err(error::invalid_parameter_exception(
@@ -185,7 +191,19 @@ impl<'a> Name<'a> {
             Self::Service(cluster, name) => {
                 let service = state.cluster_named(cluster).and_then(|cluster| cluster.services.get(*name));
                 let service = service.ok_or_else(missing)?;
-                if service.short_arn { Err(short("service")) } else { Ok(Resource::Service(service)) }
+                match service.status {
+                    _ if service.short_arn => Err(short("service")),
+                    ServiceStatus::Inactive => Err(error::invalid_parameter_exception(
+                        "The specified service is inactive. Specify an active service and try again.",
+                    )),
+                    ServiceStatus::Active | ServiceStatus::Draining => Ok(Resource::Service(service)),
+                }
+            }
+            Self::TaskSet(cluster, name, id) => {
+                let service = state.cluster_named(cluster).and_then(|cluster| cluster.services.get(*name));
+                let at = |service: &ServiceRecord| service.task_sets.iter().position(|set| set.deployment.id == *id);
+                let found = service.and_then(|service| Some((service, at(service)?)));
+                found.map(|(service, at)| Resource::TaskSet(service, at)).ok_or_else(missing)
             }
             Self::Gateway(name) => {
                 let known = state.gateways.get(*name).filter(|known| known.is_usable());
@@ -234,6 +252,8 @@ enum Resource<'a> {
     Task(&'a Arc<TaskRecord>),
     CapacityProvider(&'a Arc<CapacityProviderRecord>),
     Service(&'a Arc<ServiceRecord>),
+    /// Of this service, at this place.
+    TaskSet(&'a Arc<ServiceRecord>, usize),
     Daemon(&'a Arc<DaemonRecord>),
     DaemonTaskDefinition(&'a Arc<TaskDefinitionRecord>),
     Gateway(&'a Arc<GatewayRecord>),
@@ -248,6 +268,7 @@ impl Resource<'_> {
             Self::Task(record) => &record.tags,
             Self::CapacityProvider(record) => &record.tags,
             Self::Service(record) => &record.tags,
+            Self::TaskSet(record, at) => &record.task_sets[*at].tags,
             Self::Daemon(record) => &record.tags,
             Self::DaemonTaskDefinition(record) => &record.tags,
             Self::Gateway(record) => &record.tags,
@@ -277,6 +298,11 @@ impl Resource<'_> {
             }
             Self::Gateway(record) => {
                 Change::PutGateway(scope, Arc::new(GatewayRecord { tags, ..GatewayRecord::clone(record) }))
+            }
+            Self::TaskSet(record, at) => {
+                let mut record = ServiceRecord::clone(record);
+                record.task_sets[*at].tags = tags;
+                Change::PutService(scope, Arc::new(record))
             }
             Self::Daemon(record) => {
                 Change::PutDaemon(scope, Arc::new(DaemonRecord { tags, ..DaemonRecord::clone(record) }))

@@ -91,6 +91,10 @@ impl World {
             ("RegisterTaskDefinition", definition),
             ("RegisterContainerInstance", instance),
             ("CreateCapacityProvider", provider),
+            ("CreateService", json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2})),
+            ("CreateService", json!({"serviceName": "default", "deploymentController": {"type": "EXTERNAL"}})),
+            ("CreateTaskSet", json!({"cluster": "default", "service": "default", "taskDefinition": "web"})),
+            ("RunTask", json!({"taskDefinition": "web"})),
         ] {
             self.call(operation, &input).await.unwrap();
         }

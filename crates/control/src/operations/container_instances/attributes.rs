@@ -82,8 +82,11 @@ async fn change(
     change: impl Fn(&mut ContainerInstanceRecord, &ecs::Attribute) -> Result<(), ServiceError>,
 ) -> Result<Vec<ecs::Attribute>, ServiceError> {
     let scope = scope_of(context);
-    if given.is_empty() || given.len() > MAX_CHANGED {
-        let message = format!("{} attributes were given: give 1 to {MAX_CHANGED}.", given.len());
+    if given.is_empty() {
+        return Err(ecs::error::invalid_parameter_exception("Attributes cannot be empty."));
+    }
+    if given.len() > MAX_CHANGED {
+        let message = format!("attributes can have at most {MAX_CHANGED} items.");
         return Err(ecs::error::invalid_parameter_exception(message));
     }
     engine

@@ -35,8 +35,11 @@ pub async fn update_container_instances_state(
         }
     };
     let named = input.container_instances.unwrap_or_default();
-    if named.is_empty() || named.len() > MAX_UPDATED {
-        let message = format!("{} container instances were named: name 1 to {MAX_UPDATED}.", named.len());
+    if named.is_empty() {
+        return Err(ecs::error::invalid_parameter_exception("Container instances cannot be empty."));
+    }
+    if named.len() > MAX_UPDATED {
+        let message = format!("instanceIds can have at most {MAX_UPDATED} items.");
         return Err(ecs::error::invalid_parameter_exception(message));
     }
     let (ids, failures) = engine

@@ -26,11 +26,14 @@ const DEFAULT_MINUTES: i32 = 120;
 const MAX_MINUTES: i32 = 2_880;
 
 fn check_count(named: &[String], most: usize) -> Result<(), ServiceError> {
-    if (1..=most).contains(&named.len()) {
-        return Ok(());
+    if named.is_empty() {
+        return Err(ecs::error::invalid_parameter_exception("Tasks cannot be empty."));
     }
-    let message = format!("{} tasks were named: name 1 to {most}.", named.len());
-    Err(ecs::error::invalid_parameter_exception(message))
+    if named.len() > most {
+        let message = format!("taskIds can have at most {most} items.");
+        return Err(ecs::error::invalid_parameter_exception(message));
+    }
+    Ok(())
 }
 
 /// The task that a request names, or why it can't have protection: it is not there, or no service keeps it running.

@@ -34,8 +34,11 @@ pub async fn start_task(
 ) -> Result<ecs::StartTaskResponse, ServiceError> {
     let scope = scope_of(context);
     let named = input.container_instances.clone().unwrap_or_default();
-    if named.is_empty() || named.len() > MAX_INSTANCES {
-        let message = format!("{} container instances were named: name 1 to {MAX_INSTANCES}.", named.len());
+    if named.is_empty() {
+        return Err(ecs::error::invalid_parameter_exception("Container instances cannot be empty."));
+    }
+    if named.len() > MAX_INSTANCES {
+        let message = format!("instanceIds can have at most {MAX_INSTANCES} items.");
         return Err(ecs::error::invalid_parameter_exception(message));
     }
     let now = engine.seams().clock.now();

@@ -327,6 +327,7 @@ async fn old_service_deployments_are_forgotten_with_revisions_that_only_they_use
     assert!(kept >= 1);
 }
 
+// spec: 15-017
 #[tokio::test]
 async fn a_deleted_service_takes_its_service_deployments_with_it() {
     let (world, _) = world(1).await;
@@ -342,4 +343,6 @@ async fn a_deleted_service_takes_its_service_deployments_with_it() {
     world.clock.advance(Duration::from_secs(3601));
     expire(&world, ServiceExpiryLimits::default()).await;
     assert_eq!(world.ok("DescribeServices", json!({"services": ["web"]})).await["failures"][0]["reason"], "MISSING");
+    let gone = world.refused("UpdateService", json!({"service": "web"})).await;
+    assert_eq!(gone, ("ServiceNotFoundException", "Service not found.".to_owned()));
 }
