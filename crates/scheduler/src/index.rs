@@ -263,6 +263,7 @@ impl<K: Copy + Ord> Index<K> {
             chain: request.strategies.iter().filter(|strategy| **strategy != Strategy::Random).collect(),
             group: self.groups.get(&request.group),
             node: &node,
+            of_instance: of_instance(request),
             eligible: eligible_classes(&self.classes, request),
             changed: BTreeMap::new(),
             spread: BTreeMap::new(),
@@ -272,7 +273,7 @@ impl<K: Copy + Ord> Index<K> {
         for _ in 0..count {
             let Some(chosen) = search.next() else {
                 let all = self.entries.keys();
-                let refused = all.map(|key| Refused { node: *key, refusals: refusals(search.now(*key), request) });
+                let refused = all.map(|key| Refused { node: *key, refusals: refusals(&search.whole(*key), request) });
                 placement.refused = refused.collect();
                 break;
             };
@@ -317,6 +318,19 @@ fn eligible_classes<K>(classes: &BTreeMap<ClassId, Class<K>>, request: &Request)
     classes.iter().filter(|(_, class)| accepts(&class.example, &of_class)).map(|(id, _)| *id).collect()
 }
 
+/// What is left to ask of an instance of an eligible class.
+fn of_instance(request: &Request) -> Request {
+    let is_static =
+        |constraint: &&Constraint| matches!(constraint, Constraint::MemberOf(query) if query.is_about_class());
+    Request {
+        demand: request.demand.clone(),
+        constraints: request.constraints.iter().filter(|it| !is_static(it)).cloned().collect(),
+        group: request.group.clone(),
+        lent: request.lent,
+        ..Request::default()
+    }
+}
+
 /// Tasks of the group by value of an attribute.
 #[derive(Debug)]
 struct Spread {
@@ -340,7 +354,9 @@ struct Search<'s, K, N> {
     group: Option<&'s Group<K>>,
     node: &'s N,
     eligible: Vec<ClassId>,
-    /// Instances that got a task: out of the index's sight.
+    /// What an instance of an eligible class is still asked.
+    of_instance: Request,
+    /// Instances that got a task: out of the index's sight. Without attributes, unless they are asked for.
     changed: BTreeMap<K, Node>,
     /// By name of the attribute.
     spread: BTreeMap<&'s str, Spread>,
@@ -352,6 +368,30 @@ impl<'s, 'n: 's, K: Copy + Ord, N: Fn(K) -> &'n Node> Search<'s, K, N> {
         self.changed.get(&key).unwrap_or_else(|| (self.node)(key))
     }
 
+    /// The same with everything that the owner knows of it.
+    fn whole(&self, key: K) -> Node {
+        let whole = (self.node)(key).clone();
+        match self.changed.get(&key) {
+            Some(now) => Node { remaining: now.remaining.clone(), groups: now.groups.clone(), ..whole },
+            None => whole,
+        }
+    }
+
+    /// The same to be changed, without what takes long to copy and is not asked for.
+    fn copy(&self, key: K) -> Node {
+        let now = self.now(key);
+        if self.of_instance.constraints.iter().any(|it| matches!(it, Constraint::MemberOf(_))) {
+            return now.clone();
+        }
+        Node {
+            active: now.active,
+            agent_connected: now.agent_connected,
+            remaining: now.remaining.clone(),
+            groups: now.groups.clone(),
+            ..Node::default()
+        }
+    }
+
     fn class(&self, id: ClassId) -> &'s Class<K> {
         // Ids come from the index itself, which does not change during a search.
         &self.index.classes[&id]
@@ -359,7 +399,7 @@ impl<'s, 'n: 's, K: Copy + Ord, N: Fn(K) -> &'n Node> Search<'s, K, N> {
 
     /// Whether an instance that the index still sees right takes a task.
     fn fits(&self, key: K) -> bool {
-        !self.changed.contains_key(&key) && accepts((self.node)(key), self.request)
+        !self.changed.contains_key(&key) && accepts((self.node)(key), &self.of_instance)
     }
 
     fn spread(&self) -> BTreeMap<&'s str, Spread> {
@@ -387,7 +427,7 @@ impl<'s, 'n: 's, K: Copy + Ord, N: Fn(K) -> &'n Node> Search<'s, K, N> {
     /// The best instance for the next task.
     fn next(&self) -> Option<K> {
         let untouched = self.best_of(&self.eligible, &self.chain);
-        let touched = self.changed.iter().filter(|(_, node)| accepts(node, self.request)).map(|(key, _)| *key);
+        let touched = self.changed.iter().filter(|(_, node)| accepts(node, &self.of_instance)).map(|(key, _)| *key);
         // Few instances have changed: they are compared by their costs.
         let mut best: Vec<K> = Vec::new();
         let mut lowest: Option<Vec<i64>> = None;
@@ -542,7 +582,7 @@ impl<'s, 'n: 's, K: Copy + Ord, N: Fn(K) -> &'n Node> Search<'s, K, N> {
 
     /// Puts a task on the instance called `key`.
     fn take(&mut self, key: K) -> Vec<String> {
-        let mut node = self.now(key).clone();
+        let mut node = self.copy(key);
         let gpus = node.remaining.take(&self.request.demand);
         match node.groups.get_mut(&self.request.group) {
             Some(count) => *count += 1,
