@@ -13,7 +13,7 @@ use crate::gateway::Gateway;
 use crate::history::History;
 use crate::operations::{
     DEFAULT_CLUSTER, account_settings, capacity_providers, clusters, container_instances, daemon_task_definitions,
-    daemons, gateways, poll, services, submit, tags, task_definitions, task_sets, tasks,
+    daemons, express_services, gateways, poll, services, submit, tags, task_definitions, task_sets, tasks,
 };
 use crate::reconcilers::{
     Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, DaemonScheduler, DaemonSchedulerLimits,
@@ -765,6 +765,38 @@ impl ecs::Ecs for EcsService {
         input: ecs::ListGatewayRoutesRequest,
     ) -> Result<ecs::ListGatewayRoutesResponse, ServiceError> {
         gateways::list_routes(&self.engine, context, input).await
+    }
+
+    async fn create_express_gateway_service(
+        &self,
+        context: &RequestContext,
+        input: ecs::CreateExpressGatewayServiceRequest,
+    ) -> Result<ecs::CreateExpressGatewayServiceResponse, ServiceError> {
+        express_services::create(&self.engine, context, input).await
+    }
+
+    async fn describe_express_gateway_service(
+        &self,
+        context: &RequestContext,
+        input: ecs::DescribeExpressGatewayServiceRequest,
+    ) -> Result<ecs::DescribeExpressGatewayServiceResponse, ServiceError> {
+        express_services::describe(&self.engine, context, input).await
+    }
+
+    async fn update_express_gateway_service(
+        &self,
+        context: &RequestContext,
+        input: ecs::UpdateExpressGatewayServiceRequest,
+    ) -> Result<ecs::UpdateExpressGatewayServiceResponse, ServiceError> {
+        express_services::update(&self.engine, context, input).await
+    }
+
+    async fn delete_express_gateway_service(
+        &self,
+        context: &RequestContext,
+        input: ecs::DeleteExpressGatewayServiceRequest,
+    ) -> Result<ecs::DeleteExpressGatewayServiceResponse, ServiceError> {
+        express_services::delete(&self.engine, context, input).await
     }
 
     async fn list_tags_for_resource(

@@ -10,6 +10,7 @@ pub mod clusters;
 pub mod container_instances;
 pub mod daemon_task_definitions;
 pub mod daemons;
+pub mod express_services;
 pub mod gateways;
 pub(crate) mod idempotency;
 pub(crate) mod identifiers;

@@ -5,6 +5,7 @@ use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TaskSetRecord;
+use crate::express::ExpressRecord;
 use crate::record::Record;
 use crate::records::Tags;
 use crate::{Id, Scope};
@@ -53,6 +54,9 @@ pub struct ServiceRecord {
     /// Task sets, from old to new: what runs its tasks unless ECS itself decides about its deployments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub task_sets: Vec<TaskSetRecord>,
+    /// What makes it an Express gateway service; none for any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub express: Option<Box<ExpressRecord>>,
     /// What happened, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<ecs::ServiceEvent>,

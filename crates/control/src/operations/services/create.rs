@@ -7,6 +7,7 @@ use longshore_api::ecs::{
     CreateServiceRequest, CreateServiceResponse, DeploymentControllerType, LaunchType, PropagateTags,
     SchedulingStrategy, error,
 };
+use longshore_model::express::ExpressRecord;
 use longshore_model::service::{self, ServiceRecord, ServiceStatus};
 use longshore_model::tags;
 use longshore_wire::RequestContext;
@@ -32,6 +33,19 @@ pub async fn create_service(
     engine: &Engine,
     context: &RequestContext,
     input: CreateServiceRequest,
+) -> Result<CreateServiceResponse, ServiceError> {
+    create(engine, context, input, None).await
+}
+
+/// As [`create_service`]; with `express`, the service becomes an Express gateway service.
+///
+/// # Errors
+/// As [`create_service`].
+pub(crate) async fn create(
+    engine: &Engine,
+    context: &RequestContext,
+    input: CreateServiceRequest,
+    express: Option<Box<ExpressRecord>>,
 ) -> Result<CreateServiceResponse, ServiceError> {
     let scope = scope_of(context);
     let given = service::from_request(&input)?;
@@ -104,6 +118,7 @@ pub async fn create_service(
                 steady_at: None,
                 rebalancing: false,
                 task_sets: Vec::new(),
+                express,
                 tags,
             };
             match (definition, record.controller()) {

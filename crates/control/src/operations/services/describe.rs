@@ -5,14 +5,13 @@ use std::ops::Bound;
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
     DescribeServicesRequest, DescribeServicesResponse, Failure, ListServicesByNamespaceRequest,
-    ListServicesByNamespaceResponse, ListServicesRequest, ListServicesResponse, ResourceManagementType, ServiceField,
-    error,
+    ListServicesByNamespaceResponse, ListServicesRequest, ListServicesResponse, ServiceField, error,
 };
 use longshore_model::service::ServiceStatus;
 use longshore_wire::RequestContext;
 
 use super::find_service;
-use super::view::view;
+use super::view::{managed_by, view};
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::pagination::PageRequest;
@@ -86,8 +85,7 @@ pub async fn list_services(
                     (input.launch_type.is_none() || settings.launch_type == input.launch_type)
                         && (input.scheduling_strategy.is_none()
                             || settings.scheduling_strategy == input.scheduling_strategy)
-                        // Services that ECS itself manages are made by other calls.
-                        && input.resource_management_type != Some(ResourceManagementType::Ecs)
+                        && input.resource_management_type.as_ref().is_none_or(|wanted| managed_by(record) == *wanted)
                 })
                 .map(|(name, record)| (name.clone(), record.arn(&scope, &cluster.record.name)));
             let (arns, next_token) = page.take(matching);

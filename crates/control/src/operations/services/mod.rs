@@ -13,6 +13,7 @@ mod tests;
 mod update;
 mod view;
 
+pub(crate) use create::create;
 pub use create::create_service;
 pub use delete::delete_service;
 pub use describe::{describe_services, list_services, list_services_by_namespace};
@@ -22,6 +23,7 @@ pub use service_deployments::{
     continue_service_deployment, describe_service_deployments, list_service_deployments, stop_service_deployment,
 };
 pub use service_revisions::describe_service_revisions;
+pub(crate) use update::update;
 pub use update::update_service;
 pub(crate) use view::counts;
 

@@ -6,6 +6,7 @@ use longshore_api::ServiceError;
 use longshore_api::ecs::{
     DeploymentControllerType, Service, TaskDefinition, UpdateServiceRequest, UpdateServiceResponse, error,
 };
+use longshore_model::express::ExpressRecord;
 use longshore_model::service::{self, ServiceRecord, ServiceStatus};
 use longshore_wire::RequestContext;
 
@@ -29,6 +30,19 @@ pub async fn update_service(
     context: &RequestContext,
     input: UpdateServiceRequest,
 ) -> Result<UpdateServiceResponse, ServiceError> {
+    update(engine, context, input, None).await
+}
+
+/// As [`update_service`]; `express` replaces what makes the service an Express gateway service.
+///
+/// # Errors
+/// As [`update_service`].
+pub(crate) async fn update(
+    engine: &Engine,
+    context: &RequestContext,
+    input: UpdateServiceRequest,
+    express: Option<Box<ExpressRecord>>,
+) -> Result<UpdateServiceResponse, ServiceError> {
     let scope = scope_of(context);
     check_supported(&[
         (
@@ -50,6 +64,7 @@ pub async fn update_service(
             check_controller(before, &input)?;
             let mut record = ServiceRecord::clone(before);
             record.settings = service::updated(&before.settings, &input)?;
+            record.express = express.or(record.express);
             if let Some(desired) = input.desired_count.filter(|_| !before.is_daemon()) {
                 engine.quotas().check_desired_count(desired)?;
                 record.desired_count = desired;

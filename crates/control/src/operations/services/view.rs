@@ -52,7 +52,7 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
         current_service_deployment: service_deployment.map(|id| scope.service_deployment_arn(name, &record.name, id)),
         current_service_revisions: Some(revisions),
         role_arn: settings.role_arn.clone().or_else(|| linked_role(scope, &settings)),
-        resource_management_type: Some(ResourceManagementType::Customer),
+        resource_management_type: Some(managed_by(record)),
         tags: with_tags.then(|| tags::to_list(&record.tags)),
         deployments: Some(deployments),
         ..settings
@@ -67,6 +67,11 @@ fn linked_role(scope: &Scope, settings: &Service) -> Option<String> {
         || uses(settings.service_registries.as_ref().map_or(0, Vec::len));
     let name = "aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS";
     connects.then(|| format!("arn:{}:iam::{}:role/{name}", scope.partition(), scope.account))
+}
+
+/// Who decides about the resources of a service: ECS itself about those of Express gateway services.
+pub(super) fn managed_by(record: &ServiceRecord) -> ResourceManagementType {
+    if record.express.is_some() { ResourceManagementType::Ecs } else { ResourceManagementType::Customer }
 }
 
 /// What the service shows once it has a PRIMARY task set: that one's settings in place of its own.
