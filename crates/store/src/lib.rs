@@ -190,13 +190,17 @@ pub trait Store: Send + Sync + Debug {
     ///
     /// Dropping the future does not take the transaction back. Never blocks: whoever awaits the
     /// future before submitting more is slowed to the disk's pace; a queue that is over its bound
-    /// refuses with [`StoreError::Overloaded`], which [`Store::has_room`] tells beforehand.
+    /// refuses with [`StoreError::Overloaded`], which [`Store::check_room`] tells beforehand.
     fn submit(&self, txn: Txn) -> BoxFuture<'static, Result<TxnOutcome, StoreError>>;
 
     /// Whether a transaction of any size would be taken now. Ask before changing memory that runs
     /// ahead of the commit, so that an overload refuses the call and not half of it.
-    fn has_room(&self) -> bool {
-        true
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] when one would have to be submitted later; otherwise why none
+    /// will be taken any more.
+    fn check_room(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Resolves once everything submitted before this call is durable.

@@ -95,7 +95,7 @@ async fn a_full_queue_refuses_and_recovers() {
         }
     }
     assert!(refused > 0);
-    assert!(store.has_room());
+    assert!(store.check_room().is_ok());
     store.submit(put(b"after", vec![])).await.unwrap();
 }
 

@@ -154,7 +154,7 @@ async fn a_failed_sync_fails_the_commit_and_everything_after() {
     assert!(matches!(write(4).await, Err(StoreError::Failed { .. })));
     assert!(matches!(store.get(&[1]).await, Err(StoreError::Failed { .. })));
     assert!(matches!(watch.next().await, Err(StoreError::Failed { .. })));
-    assert!(!store.has_room());
+    assert!(matches!(store.check_room(), Err(StoreError::Failed { .. })));
     assert_eq!(store.revision(), 1);
 }
 

@@ -293,8 +293,8 @@ impl Store for Embedded {
         Box::pin(async move { answer?.await.unwrap_or_else(|_| Err(shared.failed("its writer ended"))) })
     }
 
-    fn has_room(&self) -> bool {
-        self.shared.queue.has_room()
+    fn check_room(&self) -> Result<(), StoreError> {
+        self.shared.queue.check_room()
     }
 
     fn barrier(&self) -> BoxFuture<'static, Result<(), StoreError>> {

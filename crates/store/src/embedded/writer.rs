@@ -54,11 +54,8 @@ impl WriterQueue {
         request: impl FnOnce(Done<T>) -> Request,
     ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
         let mut state = locked(&self.state);
-        if let Some(error) = &state.ended {
-            return Err(error.clone());
-        }
-        if state.bytes >= self.limit {
-            return Err(StoreError::Overloaded { queued: state.bytes, limit: self.limit });
+        if let Some(error) = self.refusal(&state) {
+            return Err(error);
         }
         let (done, answer) = oneshot::channel();
         state.requests.push_back(request(done));
@@ -82,9 +79,14 @@ impl WriterQueue {
         Some(answer)
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        let state = locked(&self.state);
-        state.ended.is_none() && state.bytes < self.limit
+    pub(super) fn check_room(&self) -> Result<(), StoreError> {
+        self.refusal(&locked(&self.state)).map_or(Ok(()), Err)
+    }
+
+    /// Why nothing is taken now.
+    fn refusal(&self, state: &State) -> Option<StoreError> {
+        let overloaded = StoreError::Overloaded { queued: state.bytes, limit: self.limit };
+        state.ended.clone().or_else(|| (state.bytes >= self.limit).then_some(overloaded))
     }
 
     pub(super) fn ended(&self) -> Option<StoreError> {
@@ -183,34 +185,48 @@ pub(super) fn run(shared: &Shared, mut wal: Wal, mut revision: Revision, clock: 
                 return;
             }
         };
-        if !committed.frame.is_empty() {
+        let Committed { frame, outcomes, changes } = committed;
+        if !frame.is_empty() {
             let mut state = locked(&shared.queue.state);
             state.statistics.commits += 1;
-            state.statistics.transactions += committed.frame.last - revision;
+            state.statistics.transactions += frame.last - revision;
             state.statistics.commit_time += clock.monotonic().saturating_sub(started);
             drop(state);
-            revision = committed.frame.last;
-            // Published before it is handed over: the database never shows what is not announced.
-            shared.hub.publish(revision, &committed.changes);
-            shared.backlog.apply(committed.frame);
+            revision = frame.last;
+            // Before it is handed over: the database never shows what is not announced.
+            shared.hub.publish(revision, &changes);
         }
-        let mut outcomes = committed.outcomes.into_iter();
-        for request in batch {
-            match request {
-                Request::Txn { done, .. } => {
-                    let outcome = outcomes.next().expect("every transaction of the batch has an outcome");
-                    let _ = done.send(Ok(outcome));
-                }
-                Request::Barrier { done } => {
-                    let _ = done.send(Ok(()));
-                }
-                Request::Close { done } => return shared.backlog.close(done),
-            }
+        let closing = answer(batch, outcomes);
+        // After the answers: whoever waits for one has to wait for nothing else.
+        if !frame.is_empty() {
+            shared.backlog.apply(frame);
+        }
+        if let Some(done) = closing {
+            return shared.backlog.close(done);
         }
         if wal.used() >= options.checkpoint_bytes {
             turn(shared, &mut wal);
         }
     }
+}
+
+/// Answers what is durable now; who asked for the end, which comes last, is still to be answered.
+fn answer(batch: Vec<Request>, outcomes: Vec<TxnOutcome>) -> Option<Done<()>> {
+    let mut outcomes = outcomes.into_iter();
+    for request in batch {
+        // Whoever dropped the future does not want to know.
+        match request {
+            Request::Txn { done, .. } => {
+                let outcome = outcomes.next().expect("every transaction of the batch has an outcome");
+                let _ = done.send(Ok(outcome));
+            }
+            Request::Barrier { done } => {
+                let _ = done.send(Ok(()));
+            }
+            Request::Close { done } => return Some(done),
+        }
+    }
+    None
 }
 
 /// Lets the applier make durable what is in the log, and goes on in the other half meanwhile;
