@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use longshore_api::ecs;
 use longshore_control::changes::Change;
-use longshore_control::engine::{Engine, TooManyChanges};
+use longshore_control::engine::{Engine, WriteRefused};
 use longshore_model::records::{
     ContainerInstanceRecord, ContainerInstanceStatus, ContainerRecord, Delivery, DesiredStatus, FamilyRecord,
     Reservation, Tags, TaskDefinitionRecord, TaskDefinitionStatus, TaskRecord, TaskStatus, TaskTimes,
@@ -75,7 +75,7 @@ async fn write(engine: &Engine, changes: impl Iterator<Item = Change>) -> Result
                 batch.into_iter().for_each(|change| changes.push(change));
                 // Nobody delivers here, and a directory that was in use has no backlog.
                 state.outbox.keys().take(DELIVERED).for_each(|event| changes.push(Change::DeleteEvent(*event)));
-                Ok::<(), TooManyChanges>(())
+                Ok::<(), WriteRefused>(())
             })
             .await
     });

@@ -175,8 +175,8 @@ impl Engine {
     /// of transactions. When the returned future is dropped the changes happen all the same.
     ///
     /// # Errors
-    /// What `decide` answers; nothing is changed then.
-    pub async fn write<T, E: From<TooManyChanges>>(
+    /// What `decide` answers, or [`WriteRefused`]; nothing is changed then.
+    pub async fn write<T, E: From<WriteRefused>>(
         &self,
         decide: impl FnOnce(&State, &mut Changes) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -190,6 +190,9 @@ impl Engine {
             }
             let ops: Vec<Op> = changes.list.iter().filter_map(Change::op).collect();
             check_size(&ops)?;
+            if !ops.is_empty() {
+                self.check_room()?;
+            }
             for change in &changes.list {
                 guarded.state.apply(change);
             }
@@ -208,6 +211,15 @@ impl Engine {
         Ok(answer)
     }
 
+    /// Asked before memory changes: an overload refuses the call and takes nothing back.
+    fn check_room(&self) -> Result<(), WriteRefused> {
+        match self.inner.store.check_room() {
+            Err(error @ StoreError::Overloaded { .. }) => Err(WriteRefused::Overloaded(error)),
+            // Any other failure is the commit loop's to hear, with the transaction.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn queue(&self, guarded: &mut Guarded, ops: Vec<Op>, changes: Vec<Change>) -> oneshot::Receiver<()> {
         guarded.submitted += 1;
         let durable: BoxFuture<'static, _> = if ops.is_empty() {
@@ -222,28 +234,36 @@ impl Engine {
     }
 }
 
-/// A decision made more changes than a transaction may hold: a fault of ours, never of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a transaction of {operations} operations and {bytes} bytes is too large")]
-pub struct TooManyChanges {
-    operations: usize,
-    bytes: usize,
+/// A decision was not carried out; nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteRefused {
+    /// It made more changes than a transaction may hold: a fault of ours, never of a client.
+    #[error("a transaction of {operations} operations and {bytes} bytes is too large")]
+    TooManyChanges {
+        /// Operations in it.
+        operations: usize,
+        /// Bytes of their keys and values.
+        bytes: usize,
+    },
+    /// The disk does not keep up: the same call may succeed a little later.
+    #[error(transparent)]
+    Overloaded(StoreError),
 }
 
-impl From<TooManyChanges> for longshore_api::ServiceError {
-    fn from(error: TooManyChanges) -> Self {
+impl From<WriteRefused> for longshore_api::ServiceError {
+    fn from(error: WriteRefused) -> Self {
         Self::server("ServerException", error.to_string())
     }
 }
 
-fn check_size(ops: &[Op]) -> Result<(), TooManyChanges> {
+fn check_size(ops: &[Op]) -> Result<(), WriteRefused> {
     let size = |op: &Op| match op {
         Op::Put(key, value) => key.len() + value.len(),
         Op::Delete(key) => key.len(),
     };
     let bytes = ops.iter().map(size).sum();
     if ops.len() > MAX_TXN_OPERATIONS || bytes > MAX_TXN_BYTES {
-        return Err(TooManyChanges { operations: ops.len(), bytes });
+        return Err(WriteRefused::TooManyChanges { operations: ops.len(), bytes });
     }
     Ok(())
 }
@@ -381,4 +401,76 @@ fn load_change(key: &[u8], value: &[u8]) -> Result<Option<Change>, EngineError> 
         Kind::Foreign => return Ok(None),
     };
     change.map(Some).map_err(|source| EngineError::Record { key: text(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use longshore_store::memory::Memory;
+    use longshore_store::{Entry, Revision, Watch};
+
+    use super::*;
+    use crate::bootstrap::default_cluster;
+
+    /// A store whose disk may fall behind; whatever is submitted then is refused.
+    #[derive(Debug, Default)]
+    struct Crowded {
+        memory: Memory,
+        crowded: AtomicBool,
+    }
+
+    impl Store for Crowded {
+        fn submit(&self, txn: Txn) -> BoxFuture<'static, Result<TxnOutcome, StoreError>> {
+            match self.check_room() {
+                Ok(()) => self.memory.submit(txn),
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        }
+
+        fn check_room(&self) -> Result<(), StoreError> {
+            let crowded = self.crowded.load(Ordering::Relaxed);
+            if crowded { Err(StoreError::Overloaded { queued: 2, limit: 1 }) } else { Ok(()) }
+        }
+
+        fn barrier(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+            self.memory.barrier()
+        }
+
+        fn get(&self, key: &[u8]) -> BoxFuture<'_, Result<Option<Entry>, StoreError>> {
+            self.memory.get(key)
+        }
+
+        fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, StoreError>> {
+            self.memory.range(range)
+        }
+
+        fn watch(&self, prefix: Vec<u8>, from: Revision) -> BoxFuture<'_, Result<Box<dyn Watch>, StoreError>> {
+            self.memory.watch(prefix, from)
+        }
+
+        fn revision(&self) -> Revision {
+            self.memory.revision()
+        }
+
+        fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+            self.memory.close()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_overloaded_store_refuses_the_call_and_the_next_one_may_succeed() {
+        let store = Arc::new(Crowded::default());
+        let on_fatal: OnFatal = Arc::new(|error| panic!("{error}"));
+        let engine = Engine::open(store.clone(), Seams::system(), on_fatal).await.unwrap();
+        let scope = Scope::new("123456789012", "eu-west-1");
+        store.crowded.store(true, Ordering::Relaxed);
+        let refused = default_cluster(&engine, &scope).await.unwrap_err();
+        assert!(refused.to_string().contains("retry later"), "{refused}");
+        assert!(engine.peek(|state| state.scope(&scope).active_cluster("default").is_none()));
+        store.crowded.store(false, Ordering::Relaxed);
+        default_cluster(&engine, &scope).await.unwrap();
+        assert!(engine.peek(|state| state.scope(&scope).active_cluster("default").is_some()));
+        assert_eq!(store.revision(), 1);
+    }
 }
