@@ -128,6 +128,10 @@ impl Shared {
 
     /// Runs `read` on what is applied.
     fn look_now<T>(&self, read: impl FnOnce(&tables::Snapshot) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        // Whoever was told of the failure finds no call that works, also before the files are given up.
+        if let Some(failed @ StoreError::Failed { .. }) = self.queue.ended() {
+            return Err(failed);
+        }
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = database.as_ref() else {
             return Err(self.queue.ended().unwrap_or(StoreError::Closed));
