@@ -18,7 +18,8 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
 }
 
 /// `2024-01-01T00:00:00Z`, with milliseconds where there are any.
-pub(crate) fn iso8601(time: Timestamp) -> String {
+#[must_use]
+pub fn iso8601(time: Timestamp) -> String {
     match jiff::Timestamp::from_millisecond(time.as_millis()) {
         Ok(time) => time.to_string(),
         // Only outside the years -9999 to 9999, which no operation can produce.

@@ -53,6 +53,8 @@ pub enum Change {
     DeleteContainerInstance(Scope, Id, Id),
     /// An agent's connection came or went: cluster, id, whether it stands. In memory only.
     AgentConnected(Scope, Id, Id, bool),
+    /// An event told of a container instance, by whose version it is told apart: cluster, id. In memory only.
+    ContainerInstanceChanged(Scope, Id, Id),
     /// An agent told the state of its instance's checks: cluster, id. In memory only.
     AgentChecks(Scope, Id, Id, Arc<Vec<InstanceHealthCheckResult>>),
     /// A task was made or changed.
@@ -142,7 +144,9 @@ impl Change {
             Self::DeleteContainerInstance(scope, cluster, id) => {
                 Op::Delete(keys::container_instance(scope, *cluster, *id))
             }
-            Self::AgentConnected(..) | Self::AgentChecks(..) | Self::Closing => return None,
+            Self::AgentConnected(..) | Self::ContainerInstanceChanged(..) | Self::AgentChecks(..) | Self::Closing => {
+                return None;
+            }
             Self::PutTask(scope, record) => Op::Put(keys::task(scope, record.cluster, record.id), encode(&**record)),
             Self::DeleteTask(scope, cluster, id) => Op::Delete(keys::task(scope, *cluster, *id)),
             Self::PutService(scope, record) => {

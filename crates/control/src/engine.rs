@@ -185,9 +185,7 @@ impl Engine {
             let mut changes = Changes::default();
             let answer = decide(&guarded.state, &mut changes)?;
             let seams = &self.inner.seams;
-            if let Some(happened) = events::record(&guarded.state, &changes.list, seams.clock.now(), &*seams.random) {
-                changes.push(Change::PutEvent(Arc::new(happened)));
-            }
+            events::record(&guarded.state, &mut changes, seams.clock.now(), &*seams.random);
             let ops: Vec<Op> = changes.list.iter().filter_map(Change::op).collect();
             check_size(&ops)?;
             if !ops.is_empty() {

@@ -1,46 +1,355 @@
 //! What happens is written down in the transaction of its cause, in the order of commits.
 //!
 //! One transaction makes at most one outbox record, with all its events. The loop
-//! [`EventDelivery`](crate::reconcilers::EventDelivery) moves delivered ones to history.
+//! [`EventDelivery`](crate::reconcilers::EventDelivery) moves delivered ones to history. The forms are those of the
+//! guide's chapter on monitoring, "Amazon ECS Events".
 
-use longshore_api::to_json;
-use longshore_model::records::{OutboxEvent, OutboxRecord, TaskRecord};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use longshore_api::ecs::{DeploymentRolloutState, ServiceEvent};
+use longshore_api::{iso8601, to_json};
+use longshore_model::container_instance::{Books, books, remaining};
+use longshore_model::records::{ContainerInstanceRecord, OutboxEvent, OutboxRecord, TaskRecord, TaskStatus};
+use longshore_model::service::{DeploymentRecord, ServiceRecord};
 use longshore_model::{Id, Scope};
 use longshore_seams::{Random, Timestamp};
+use serde_json::{Value, json};
 
-use crate::changes::Change;
+use crate::changes::{Change, Changes};
 use crate::operations::tasks::task_detail;
-use crate::state::State;
+use crate::state::{InstanceState, State, is_lent, version_of};
 
-/// The record of what `changes` will do to `state`; none when nothing happens that anybody is told of.
-pub(crate) fn record(state: &State, changes: &[Change], now: Timestamp, random: &dyn Random) -> Option<OutboxRecord> {
-    let events: Vec<OutboxEvent> = changes.iter().filter_map(|change| event(state, changes, change, random)).collect();
-    (!events.is_empty()).then(|| OutboxRecord { sequence: state.last_event + 1, at: now, events })
+const TASK: &str = "ECS Task State Change";
+const CONTAINER_INSTANCE: &str = "ECS Container Instance State Change";
+const SERVICE: &str = "ECS Service Action";
+const DEPLOYMENT: &str = "ECS Deployment State Change";
+/// Times in a task that are seconds in answers and text in events.
+const TIMES: [&str; 9] = [
+    "connectivityAt",
+    "createdAt",
+    "executionStoppedAt",
+    "pullStartedAt",
+    "pullStoppedAt",
+    "startedAt",
+    "stoppedAt",
+    "stoppingAt",
+    "updatedAt",
+];
+
+/// Adds to `changes` the record of what they will do to `state`; nothing when nobody is told of anything.
+pub(crate) fn record(state: &State, changes: &mut Changes, now: Timestamp, random: &dyn Random) {
+    let mut teller = Teller { state, changes: &changes.list, now, random, events: Vec::new() };
+    let mut instances: BTreeMap<InstanceKey, Touched> = BTreeMap::new();
+    for change in &changes.list {
+        match change {
+            Change::PutTask(scope, task) => teller.task(scope, task, &mut instances),
+            Change::PutService(scope, service) => teller.service(scope, service),
+            Change::PutContainerInstance(scope, record) => {
+                let old = state.scope(scope).clusters.get(&record.cluster);
+                let old = old.and_then(|cluster| cluster.instances.get(&record.id));
+                if old.is_none_or(|old| old.record.version != record.version) {
+                    touch(&mut instances, scope, record.cluster, record.id).record = Some(record.clone());
+                }
+            }
+            Change::AgentConnected(scope, cluster, id, connected) => {
+                let known = teller.instance(scope, *cluster, *id);
+                if known.is_some_and(|known| known.agent_connected() != *connected) {
+                    touch(&mut instances, scope, *cluster, *id).connected = Some(*connected);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut changed = Vec::new();
+    for ((scope, cluster, id), touched) in instances {
+        if teller.container_instance(&scope, cluster, id, &touched) {
+            changed.push(Change::ContainerInstanceChanged(scope, cluster, id));
+        }
+    }
+    let events = teller.events;
+    changes.list.extend(changed);
+    if !events.is_empty() {
+        changes.push(Change::PutEvent(Arc::new(OutboxRecord { sequence: state.last_event + 1, at: now, events })));
+    }
 }
 
-fn event(state: &State, changes: &[Change], change: &Change, random: &dyn Random) -> Option<OutboxEvent> {
-    let Change::PutTask(scope, task) = change else { return None };
-    let records = state.scope(scope);
-    let cluster = records.clusters.get(&task.cluster);
-    let same = |old: &TaskRecord| (old.last_status, old.desired_status) == (task.last_status, task.desired_status);
-    if cluster.and_then(|cluster| cluster.tasks.get(&task.id)).is_some_and(|old| same(old)) {
+type InstanceKey = (Scope, Id, Id);
+
+/// What a transaction does to a container instance.
+#[derive(Default)]
+struct Touched {
+    record: Option<Arc<ContainerInstanceRecord>>,
+    connected: Option<bool>,
+    /// Tasks that take of it, as they were before, and as they become.
+    tasks: Vec<(Option<Arc<TaskRecord>>, Arc<TaskRecord>)>,
+}
+
+fn touch<'a>(instances: &'a mut BTreeMap<InstanceKey, Touched>, scope: &Scope, cluster: Id, id: Id) -> &'a mut Touched {
+    instances.entry((scope.clone(), cluster, id)).or_default()
+}
+
+fn takes(task: &TaskRecord) -> bool {
+    task.last_status != TaskStatus::Stopped
+}
+
+struct Teller<'a> {
+    state: &'a State,
+    changes: &'a [Change],
+    now: Timestamp,
+    random: &'a dyn Random,
+    events: Vec<OutboxEvent>,
+}
+
+impl<'a> Teller<'a> {
+    fn tell(&mut self, scope: &Scope, detail_type: &str, resource: String, detail: Value) {
+        self.events.push(OutboxEvent {
+            id: self.random.uuid(),
+            scope: scope.clone(),
+            detail_type: detail_type.to_owned(),
+            resources: vec![resource],
+            detail,
+        });
+    }
+
+    fn instance(&self, scope: &Scope, cluster: Id, id: Id) -> Option<&'a InstanceState> {
+        self.state.scope(scope).clusters.get(&cluster)?.instances.get(&id)
+    }
+
+    /// The name of a cluster, also of one that the same transaction makes.
+    fn cluster_name(&self, scope: &Scope, cluster: Id) -> Option<&'a str> {
+        let known = self.state.scope(scope).clusters.get(&cluster).map(|cluster| cluster.record.name.as_str());
+        known.or_else(|| {
+            self.changes.iter().find_map(|change| match change {
+                Change::PutCluster(_, record) if record.id == cluster => Some(record.name.as_str()),
+                _ => None,
+            })
+        })
+    }
+
+    fn task(&mut self, scope: &Scope, task: &Arc<TaskRecord>, instances: &mut BTreeMap<InstanceKey, Touched>) {
+        let records = self.state.scope(scope);
+        let old = records.clusters.get(&task.cluster).and_then(|cluster| cluster.tasks.get(&task.id));
+        if old.is_some_and(|old| old.version == task.version) {
+            return;
+        }
+        if let Some(id) = task.container_instance
+            && !is_lent(task)
+            && old.is_some_and(|old| takes(old)) != takes(task)
+        {
+            touch(instances, scope, task.cluster, id).tasks.push((old.cloned(), task.clone()));
+        }
+        let Some(name) = self.cluster_name(scope, task.cluster) else { return };
+        let detail = to_json(&task_detail(scope, name, task, records.agent_connected(task)));
+        let mut detail: Value = serde_json::from_slice(&detail).unwrap_or_default();
+        if let Some(members) = detail.as_object_mut() {
+            members.remove("tags");
+            members.insert("updatedAt".to_owned(), seconds(self.now));
+            for (_, time) in members.iter_mut().filter(|(name, _)| TIMES.contains(&name.as_str())) {
+                *time = text_of(time);
+            }
+        }
+        self.tell(scope, TASK, scope.task_arn(name, task.id), detail);
+    }
+
+    /// Answers whether there was something to tell.
+    fn container_instance(&mut self, scope: &Scope, cluster: Id, id: Id, touched: &Touched) -> bool {
+        let known = self.instance(scope, cluster, id);
+        // A machine that is lent to Fargate only is nobody's container instance.
+        let Some(record) = touched.record.as_ref().or_else(|| known.map(|known| &known.record)) else { return false };
+        let Some(name) = self.cluster_name(scope, cluster).filter(|_| !known.is_some_and(InstanceState::is_hidden))
+        else {
+            return false;
+        };
+        let registered = books(&record.registered_resources);
+        let mut left: Books = known.map_or_else(|| registered.clone(), |known| known.node().remaining.clone());
+        for (old, new) in &touched.tasks {
+            let gpus: Vec<String> = new.containers.iter().flat_map(|container| container.gpu_ids.clone()).collect();
+            match old {
+                Some(old) if takes(old) => left.give_back(&new.reservation, &gpus, &registered),
+                _ => left.take_with(&new.reservation, &gpus),
+            }
+        }
+        let connected = touched.connected.unwrap_or_else(|| known.is_some_and(InstanceState::agent_connected));
+        let changes = known.map_or(0, InstanceState::changes) + 1;
+        // What is long and seldom changes is added when the event is delivered: see `complete`.
+        let detail = json!({
+            "agentConnected": connected,
+            "clusterArn": scope.cluster_arn(name),
+            "containerInstanceArn": scope.container_instance_arn(name, id),
+            "ec2InstanceId": record.ec2_instance_id,
+            "remainingResources": shapes(&remaining(&record.registered_resources, &left)),
+            "status": record.status.as_str(),
+            "version": version_of(record, changes),
+            "updatedAt": time(self.now),
+        });
+        self.tell(scope, CONTAINER_INSTANCE, scope.container_instance_arn(name, id), detail);
+        true
+    }
+
+    fn service(&mut self, scope: &Scope, service: &ServiceRecord) {
+        let records = self.state.scope(scope);
+        let old = records.clusters.get(&service.cluster).and_then(|cluster| cluster.services.get(&service.name));
+        let Some(name) = self.cluster_name(scope, service.cluster) else { return };
+        let arn = scope.service_arn(name, &service.name);
+        for deployment in service.deployments.iter().rev() {
+            let before = old.and_then(|old| old.deployments.iter().find(|it| it.id == deployment.id));
+            if before.is_none_or(|before| before.rollout_state != deployment.rollout_state) {
+                self.tell(scope, DEPLOYMENT, arn.clone(), deployment_detail(deployment));
+            }
+        }
+        let last = old.and_then(|old| old.events.first()).map(|event| &event.id);
+        let news: Vec<&ServiceEvent> = service.events.iter().take_while(|event| Some(&event.id) != last).collect();
+        for event in news.into_iter().rev() {
+            let Some(action) = event.message.as_deref().and_then(action_of) else { continue };
+            let mut detail = json!({
+                "eventType": action.kind,
+                "eventName": action.name,
+                "clusterArn": scope.cluster_arn(name),
+                "createdAt": time(event.created_at.unwrap_or(self.now)),
+            });
+            let strategy = service.deployments.first().and_then(|it| it.settings.capacity_provider_strategy.as_ref());
+            let providers = strategy.into_iter().flatten().filter_map(|it| it.capacity_provider.as_deref());
+            let providers: Vec<String> =
+                providers.map(|it| scope.ecs_arn(format_args!("capacity-provider/{it}"))).collect();
+            if let Some(reason) = action.reason {
+                detail["reason"] = json!(reason);
+                if !providers.is_empty() {
+                    detail["capacityProviderArns"] = json!(providers);
+                }
+            }
+            self.tell(scope, SERVICE, arn.clone(), detail);
+            if action.name == "SERVICE_STEADY_STATE" && !providers.is_empty() {
+                let detail = json!({
+                    "eventType": "INFO",
+                    "eventName": "CAPACITY_PROVIDER_STEADY_STATE",
+                    "clusterArn": scope.cluster_arn(name),
+                    "capacityProviderArns": providers,
+                    "createdAt": time(self.now),
+                });
+                self.tell(scope, SERVICE, arn.clone(), detail);
+            }
+        }
+    }
+}
+
+fn deployment_detail(deployment: &DeploymentRecord) -> Value {
+    let (kind, name) = match deployment.rollout_state {
+        DeploymentRolloutState::Completed => ("INFO", "SERVICE_DEPLOYMENT_COMPLETED"),
+        DeploymentRolloutState::Failed => ("ERROR", "SERVICE_DEPLOYMENT_FAILED"),
+        _ => ("INFO", "SERVICE_DEPLOYMENT_IN_PROGRESS"),
+    };
+    json!({
+        "eventType": kind,
+        "eventName": name,
+        "deploymentId": deployment.id,
+        "updatedAt": time(deployment.updated_at),
+        "reason": deployment.rollout_reason,
+    })
+}
+
+/// A service event as an action that rules can name.
+struct Action {
+    kind: &'static str,
+    name: &'static str,
+    reason: Option<&'static str>,
+}
+
+fn action_of(message: &str) -> Option<Action> {
+    let action = |kind, name| Some(Action { kind, name, reason: None });
+    if message.contains("has reached a steady state") {
+        let task_set = message.contains(", taskSet ");
+        return action("INFO", if task_set { "TASKSET_STEADY_STATE" } else { "SERVICE_STEADY_STATE" });
+    }
+    if message.contains("is unable to consistently start tasks") {
+        return action("WARN", "SERVICE_TASK_START_IMPAIRED");
+    }
+    if !message.contains("was unable to place a task") {
         return None;
     }
-    let name = cluster.map(|cluster| cluster.record.name.as_str()).or_else(|| name_in(changes, task.cluster))?;
-    let detail = to_json(&task_detail(scope, name, task, records.agent_connected(task)));
-    Some(OutboxEvent {
-        id: random.uuid(),
-        scope: scope.clone(),
-        detail_type: "ECS Task State Change".to_owned(),
-        resources: vec![Scope::task_arn(scope, name, task.id)],
-        detail: serde_json::from_slice(&detail).unwrap_or_default(),
+    let placement =
+        |reason| Some(Action { kind: "ERROR", name: "SERVICE_TASK_PLACEMENT_FAILURE", reason: Some(reason) });
+    // The words are those that the service scheduler says.
+    const REASONS: [(&str, &str); 7] = [
+        ("insufficient CPU", "RESOURCE:CPU"),
+        ("insufficient memory", "RESOURCE:MEMORY"),
+        ("already using a port", "RESOURCE:PORTS"),
+        ("missing an attribute", "ATTRIBUTE"),
+        ("Capacity is unavailable", "RESOURCE:FARGATE"),
+        ("No Container Instances were found", "No Container Instances were found in your cluster."),
+        ("no container instance met all of its requirements", "RESOURCE"),
+    ];
+    match REASONS.iter().find(|(words, _)| message.contains(words)) {
+        Some((_, reason)) => placement(reason),
+        None => Some(Action {
+            kind: "ERROR",
+            name: "SERVICE_TASK_CONFIGURATION_FAILURE",
+            reason: Some("The tasks can't be placed as they are configured."),
+        }),
+    }
+}
+
+/// Adds to the events of container instances what is long and seldom changes: attributes, what was registered, and
+/// versions, as they are now.
+pub(crate) fn complete(state: &State, record: &OutboxRecord) -> OutboxRecord {
+    let mut record = record.clone();
+    for event in record.events.iter_mut().filter(|event| event.detail_type == CONTAINER_INSTANCE) {
+        let named = event.resources.first().and_then(|arn| arn.rsplit('/').next()).and_then(|id| id.parse::<Id>().ok());
+        let found = named.and_then(|id| {
+            let mut clusters = state.scope(&event.scope).clusters.values();
+            clusters.find_map(|cluster| cluster.instances.get(&id))
+        });
+        let Some(instance) = found else { continue };
+        event.detail["attributes"] = shapes(&instance.record.attributes);
+        event.detail["registeredResources"] = shapes(&instance.record.registered_resources);
+        let versions = instance.record.version_info.clone().unwrap_or_default();
+        event.detail["versionInfo"] = serde_json::from_slice(&to_json(&versions)).unwrap_or_default();
+    }
+    record
+}
+
+/// An event as an event bus carries it.
+#[must_use]
+pub fn envelope(at: Timestamp, event: &OutboxEvent) -> Value {
+    let whole = Timestamp::from_secs(at.as_secs());
+    json!({
+        "version": "0",
+        "id": event.id,
+        "detail-type": event.detail_type,
+        "source": "aws.ecs",
+        "account": event.scope.account,
+        "time": iso8601(whole),
+        "region": event.scope.region,
+        "resources": event.resources,
+        "detail": event.detail,
     })
 }
 
-/// The name of a cluster that the same transaction makes.
-fn name_in(changes: &[Change], cluster: Id) -> Option<&str> {
-    changes.iter().find_map(|change| match change {
-        Change::PutCluster(_, record) if record.id == cluster => Some(record.name.as_str()),
-        _ => None,
-    })
+fn shapes<T: longshore_api::Shape>(shapes: &[T]) -> Value {
+    let values = shapes.iter().map(|shape| serde_json::from_slice(&to_json(shape)).unwrap_or_default());
+    Value::Array(values.collect())
 }
+
+/// Seconds since the epoch, as answers carry times.
+fn seconds(at: Timestamp) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of our age are below 2^53")]
+    let millis = at.as_millis() as f64;
+    json!(millis / 1000.0)
+}
+
+fn text_of(seconds: &Value) -> Value {
+    let Some(seconds) = seconds.as_f64() else { return seconds.clone() };
+    #[expect(clippy::cast_possible_truncation, reason = "casts saturate, and the times are our own")]
+    let millis = (seconds * 1000.0).round() as i64;
+    json!(time(Timestamp::from_millis(millis)))
+}
+
+/// `2020-01-23T17:57:58.103Z`, always with milliseconds.
+fn time(at: Timestamp) -> String {
+    let whole = iso8601(Timestamp::from_secs(at.as_secs()));
+    format!("{}.{:03}Z", whole.trim_end_matches('Z'), at.as_millis().rem_euclid(1000))
+}
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

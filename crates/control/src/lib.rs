@@ -10,7 +10,7 @@ pub mod authorizer;
 pub mod bootstrap;
 pub mod changes;
 pub mod engine;
-mod events;
+pub mod events;
 mod explain;
 pub mod gateway;
 pub mod history;

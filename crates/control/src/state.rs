@@ -26,7 +26,8 @@ mod instance;
 mod service_history;
 
 pub use family::FamilyState;
-pub use instance::{InstanceState, LENT_GROUP};
+pub(crate) use instance::is_lent;
+pub use instance::{InstanceState, LENT_GROUP, version_of};
 pub use service_history::ServiceHistory;
 
 /// Everything the control plane knows.
@@ -465,6 +466,11 @@ impl State {
                     instance.set_connected(*connected);
                 }
                 cluster.arrange(*id);
+            }
+            Change::ContainerInstanceChanged(scope, cluster, id) => {
+                if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
+                    instance.count_change();
+                }
             }
             Change::AgentChecks(scope, cluster, id, checks) => {
                 if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {

@@ -608,7 +608,7 @@ pub struct OutboxEvent {
     pub detail_type: String,
     /// ARNs of what it is about.
     pub resources: Vec<String>,
-    /// The event's own part, times in epoch seconds.
+    /// The event's own part.
     pub detail: serde_json::Value,
 }
 

@@ -9,6 +9,7 @@ use longshore_store::segments::{Record, SegmentLog};
 use super::{Reconciler, Round};
 use crate::changes::Change;
 use crate::engine::Engine;
+use crate::events::complete;
 
 /// Most outbox records of one transaction.
 const MOVED_AT_ONCE: usize = 90;
@@ -40,7 +41,7 @@ impl Reconciler for EventDelivery {
     fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
         Box::pin(async move {
             let first = |state: &crate::state::State| -> Vec<_> {
-                state.outbox.values().take(MOVED_AT_ONCE).cloned().collect()
+                state.outbox.values().take(MOVED_AT_ONCE).map(|record| complete(state, record)).collect()
             };
             let batch = self.engine.read(first).await;
             if batch.is_empty() {
@@ -49,7 +50,7 @@ impl Reconciler for EventDelivery {
             // Kept before it is deleted: a crash in between delivers an event twice, never not at all.
             let mut writes = Vec::with_capacity(batch.len());
             for record in &batch {
-                let payload = serde_json::to_vec(&**record).map_err(|error| error.to_string())?;
+                let payload = serde_json::to_vec(record).map_err(|error| error.to_string())?;
                 writes.push(self.history.append(Record { key: 0, first: record.at, last: record.at, payload }));
             }
             for write in writes {

@@ -13,7 +13,7 @@ use crate::changes::Change;
 use crate::history::History;
 use crate::operations::testing::World;
 use crate::operations::testing_instances::id_of;
-use longshore_model::records::OutboxRecord;
+use longshore_model::records::{OutboxEvent, OutboxRecord};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -68,7 +68,8 @@ async fn what_happens_to_a_task_is_told_in_order_and_delivered_to_history() {
     let page = history.events().page(Selection::default(), Order::Forward, None, 100).await.unwrap();
     let records: Vec<OutboxRecord> =
         page.iter().map(|(_, record)| serde_json::from_slice(&record.payload).unwrap()).collect();
-    let events: Vec<_> = records.iter().flat_map(|record| &record.events).collect();
+    let events = records.iter().flat_map(|record| &record.events);
+    let events: Vec<&OutboxEvent> = events.filter(|event| event.detail_type == "ECS Task State Change").collect();
     let told: Vec<_> = events.iter().map(|event| event.detail["lastStatus"].as_str().unwrap()).collect();
     assert_eq!(told, ["PENDING", "RUNNING", "STOPPED"]);
     assert!(events.iter().all(|event| event.resources == [task.as_str().unwrap()]));

@@ -27,6 +27,17 @@ pub struct InstanceState {
     pending: usize,
     lending: Lending,
     capacity_provider: Option<String>,
+    changes: i64,
+}
+
+/// So much a version grows with each number that is set aside for the agent: more than there are changes meanwhile, so
+/// that versions only rise, also across restarts, without a write for each change.
+const VERSIONS_A_NUMBER: i64 = 100;
+
+/// The version that answers and events show of a container instance that has changed so often since the start.
+#[must_use]
+pub fn version_of(record: &ContainerInstanceRecord, changes: i64) -> i64 {
+    record.version + record.last_sequence.saturating_mul(VERSIONS_A_NUMBER) + changes
 }
 
 /// Whether a container instance runs tasks of Fargate.
@@ -57,9 +68,25 @@ impl InstanceState {
             pending: 0,
             lending: Lending::No,
             capacity_provider: None,
+            changes: 0,
         };
         instance.describe();
         instance
+    }
+
+    /// Its version: grows with each change of its record, its resources and its connection.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        version_of(&self.record, self.changes)
+    }
+
+    /// Changes since the start that were told of.
+    pub(crate) fn changes(&self) -> i64 {
+        self.changes
+    }
+
+    pub(super) fn count_change(&mut self) {
+        self.changes += 1;
     }
 
     /// What placement sees of it.
@@ -189,7 +216,8 @@ impl InstanceState {
     }
 }
 
-fn is_lent(task: &TaskRecord) -> bool {
+/// Whether a task is one of Fargate, on a machine that is lent to it.
+pub(crate) fn is_lent(task: &TaskRecord) -> bool {
     task.launch_type == LaunchType::Fargate
 }
 

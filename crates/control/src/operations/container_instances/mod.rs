@@ -105,7 +105,7 @@ fn view(scope: &Scope, cluster: &ClusterState, instance: &InstanceState, include
     ecs::ContainerInstance {
         container_instance_arn: Some(scope.container_instance_arn(&cluster.record.name, record.id)),
         ec2_instance_id: record.ec2_instance_id.clone(),
-        version: Some(record.version),
+        version: Some(instance.version()),
         version_info: Some(record.version_info.clone().unwrap_or_default()),
         remaining_resources: Some(container_instance::remaining(
             &record.registered_resources,
