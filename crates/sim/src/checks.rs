@@ -138,8 +138,10 @@ impl Checks {
             let undefined = promises.definitions.iter().find(|it| !model.definitions.contains(it));
             let undefined =
                 undefined.map(|(family, revision)| format!("RegisterTaskDefinition of {family}:{revision}"));
+            // An update that came after the deletion was refused.
+            let counts = |it: &ServiceRecord| !it.is_daemon() && it.status == ServiceStatus::Active;
             let changed = promises.desired.iter().find(|(name, allowed)| {
-                model.services.get(*name).is_some_and(|it| !it.is_daemon() && !allowed.contains(&it.desired_count))
+                model.services.get(*name).is_some_and(|it| counts(it) && !allowed.contains(&it.desired_count))
             });
             let changed = changed.map(|(name, allowed)| format!("UpdateService of {name}: {allowed:?} tasks"));
             lost.or(unstopped).or(gone).or(undeleted).or(undefined).or(changed)

@@ -36,6 +36,11 @@ fn an_agent_is_restarted_without_its_cache() {
 }
 
 #[test]
+fn a_task_moves_to_a_zone_with_room_for_one() {
+    tell("task-moves-to-a-zone-with-room-for-one");
+}
+
+#[test]
 fn a_daemon_follows_the_machines() {
     tell("daemon-follows-machines");
 }

@@ -67,6 +67,10 @@ impl Work<'_> {
         {
             return None;
         }
+        if self.record.rebalancing && wanted().count() > desired {
+            // The one that takes its place is under way; it may have taken all the room there was.
+            return Some(zones);
+        }
         let fewest = zones.values().min()?;
         let empty: Vec<&String> = zones.iter().filter(|(_, count)| *count == fewest).map(|(zone, _)| zone).collect();
         let (_, request, _) = launch(self.scope, self.records, self.cluster, &self.record, primary).ok()?;
