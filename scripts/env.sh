@@ -4,3 +4,11 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/lon
 export PATH
 host=$(rustc -vV | sed -n 's/^host: //p')
 export LONGSHORE_BIN="$CARGO_TARGET_DIR/$host/release/longshore"
+
+# Clones share the target directory, and cargo goes by times: what another clone compiled after this one was checked out
+# would pass as this one's. So a change of clone makes this one's own sources new.
+if [ -d "$CARGO_TARGET_DIR" ] && [ "$(cat "$CARGO_TARGET_DIR/.clone" 2>/dev/null)" != "$PWD" ]; then
+    find crates xtask -type f -exec touch {} +
+fi
+mkdir -p "$CARGO_TARGET_DIR"
+printf '%s\n' "$PWD" >"$CARGO_TARGET_DIR/.clone"

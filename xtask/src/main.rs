@@ -67,7 +67,9 @@ fn ci() -> Result {
     if status.success() { Ok(()) } else { Err(format!(".ci/run ended with {status}").into()) }
 }
 
-/// The repository's root.
+/// The repository's root: of the clone it runs in, which need not be the one it was compiled in, for clones may share
+/// their target directory.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).parent().map(Path::to_path_buf).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use longshore_sim::{Story, generate, play};
 const SEEDS: u64 = 24;
 
 fn tell(name: &str) {
-    let path = format!("{}/stories/{name}.story", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("stories/{name}.story");
     let story =
         Story::parse(&std::fs::read_to_string(&path).unwrap()).unwrap_or_else(|error| panic!("{path}: {error}"));
     check(&story);

@@ -14,7 +14,7 @@ use longshore_store::segments::{Order, Record, Retention, SegmentLog, SegmentOpt
 use longshore_store::{Op, Range, Store, Txn};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new("tests/fixtures").join(name)
 }
 
 fn writing() -> bool {

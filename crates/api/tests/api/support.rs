@@ -9,7 +9,7 @@ pub struct Model(Value);
 
 impl Model {
     pub fn read(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(format!("{name}.json"));
+        let path = Path::new("models").join(format!("{name}.json"));
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self(Value::from_json(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }

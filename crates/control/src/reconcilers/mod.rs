@@ -11,12 +11,13 @@ mod deadlines;
 mod delivery;
 mod expiry;
 pub(crate) mod services;
+mod waker;
 
 #[cfg(test)]
 mod tests;
 
 pub use archiver::{Archiver, ArchiverLimits};
-pub use daemons::{DaemonScheduler, DaemonSchedulerLimits, DaemonWaker};
+pub use daemons::{DaemonScheduler, DaemonSchedulerLimits};
 pub use deadlines::{TaskDeadlines, TaskDeadlinesLimits};
 pub use delivery::EventDelivery;
 pub use expiry::{
@@ -24,8 +25,9 @@ pub use expiry::{
 };
 pub use services::{
     NoSignals, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceSignals,
-    ServiceWaker, TargetHealth,
+    TargetHealth,
 };
+pub use waker::Waker;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

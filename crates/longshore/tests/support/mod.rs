@@ -240,7 +240,7 @@ impl Longshore {
     /// Runs a Python script (a path in `tests/python`) with boto3, which must succeed; answers what it printed.
     pub fn python(&self, script: &str, arguments: &[&str]) -> String {
         let python = std::env::var("LONGSHORE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+        let path = Path::new("tests/python").join(script);
         let mut command = Command::new(python);
         command.arg(path).args(arguments);
         let output = self.client_env(&mut command).output().unwrap();

@@ -3,13 +3,10 @@
 //!
 //! One transaction a step and daemon, as the service scheduler does it.
 
-mod waker;
 mod work;
 
 #[cfg(test)]
 mod tests;
-
-pub use waker::DaemonWaker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +16,7 @@ use longshore_seams::BoxFuture;
 
 use self::work::Work;
 use super::agenda::{Agenda, Key};
-use super::{Reconciler, Reconcilers, Round};
+use super::{Reconciler, Reconcilers, Round, Waker};
 use crate::changes::Change;
 use crate::engine::Engine;
 
@@ -59,8 +56,8 @@ impl DaemonScheduler {
 
     /// What tells the loop about commits.
     #[must_use]
-    pub fn waker(&self, reconcilers: Arc<Reconcilers>) -> DaemonWaker {
-        DaemonWaker::new(self.agenda.clone(), reconcilers)
+    pub fn waker(&self, reconcilers: Arc<Reconcilers>) -> Waker {
+        Waker { name: Self::NAME, about: daemon_of, agenda: self.agenda.clone(), reconcilers }
     }
 
     fn next(&self) -> Vec<Key> {
@@ -100,6 +97,15 @@ impl DaemonScheduler {
         }
         self.agenda.wait(key, due);
         Ok(())
+    }
+}
+
+/// The daemon that a change is about.
+fn daemon_of(change: &Change) -> Option<Key> {
+    match change {
+        Change::PutDaemon(scope, record) => Some((scope.clone(), record.cluster, record.name.clone())),
+        Change::PutTask(scope, task) => Some((scope.clone(), task.cluster, task.daemon.clone()?)),
+        _ => None,
     }
 }
 

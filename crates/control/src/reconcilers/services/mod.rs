@@ -12,7 +12,6 @@ mod rollout;
 mod signals;
 mod stages;
 mod task_sets;
-mod waker;
 pub(super) mod work;
 
 #[cfg(test)]
@@ -28,7 +27,6 @@ mod tests_stages;
 
 pub use expiry::{ServiceExpiry, ServiceExpiryLimits};
 pub use signals::{NoSignals, ServiceSignals, TargetHealth};
-pub use waker::ServiceWaker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +36,7 @@ use longshore_seams::BoxFuture;
 
 use self::work::{Conditions, Work};
 use super::agenda::{Agenda, Key};
-use super::{Reconciler, Reconcilers, Round};
+use super::{Reconciler, Reconcilers, Round, Waker};
 use crate::changes::Change;
 use crate::engine::Engine;
 
@@ -96,8 +94,8 @@ impl ServiceScheduler {
 
     /// What tells the loop about commits.
     #[must_use]
-    pub fn waker(&self, reconcilers: Arc<Reconcilers>) -> ServiceWaker {
-        ServiceWaker::new(self.agenda.clone(), reconcilers)
+    pub fn waker(&self, reconcilers: Arc<Reconcilers>) -> Waker {
+        Waker { name: Self::NAME, about: service_of, agenda: self.agenda.clone(), reconcilers }
     }
 
     /// The next services to look at.
@@ -142,6 +140,18 @@ impl ServiceScheduler {
         }
         self.agenda.wait(key, due);
         Ok(())
+    }
+}
+
+/// The service that a change is about.
+fn service_of(change: &Change) -> Option<Key> {
+    match change {
+        Change::PutService(scope, record) => Some((scope.clone(), record.cluster, record.name.clone())),
+        Change::PutTask(scope, task) => {
+            let name = task.group.strip_prefix("service:")?;
+            Some((scope.clone(), task.cluster, name.to_owned()))
+        }
+        _ => None,
     }
 }
 

@@ -34,10 +34,13 @@ impl Work<'_> {
 
     /// Says that the zones are balanced, once the task that moved last has made place for its successor.
     fn note_balance(&mut self) {
+        if !self.record.rebalancing {
+            return;
+        }
         let zones = self.zones();
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
         let moving = is_even(&zones) && self.live.iter().filter(|it| it.wanted).count() > desired;
-        if !self.record.rebalancing || moving {
+        if moving {
             return;
         }
         self.record.rebalancing = false;
@@ -62,9 +65,11 @@ impl Work<'_> {
         }
         // What ended is replaced first; what is being moved has one too many for a while.
         let wanted = || self.live.iter().filter(|it| it.wanted);
+        if !(self.record.rebalancing || wanted().count() == desired && wanted().all(|it| it.healthy)) {
+            return None;
+        }
         let zones = self.zones();
-        if is_even(&zones) || !(self.record.rebalancing || wanted().count() == desired && wanted().all(|it| it.healthy))
-        {
+        if is_even(&zones) {
             return None;
         }
         if self.record.rebalancing && wanted().count() > desired {
