@@ -54,16 +54,24 @@ says its name; it never pretends.
 ## Behaviours
 
 Each row of [requirements](requirements/) is one behaviour that ECS documents. A row counts as proven when an automated
-test fails without it. Rows that no Linux host outside AWS can have are listed with the reason in
-[not-applicable.tsv](requirements/not-applicable.tsv).
+test fails without it. Rows that need a companion of ECS, or a room of Longshore, that is still to come are listed with
+what they await in [awaiting.tsv](requirements/awaiting.tsv); rows that no Linux host outside AWS can have are listed
+with the reason in [not-applicable.tsv](requirements/not-applicable.tsv).
 
-| area | proven | not yet | not applicable |
-|---|---:|---:|---:|
+| area | proven | awaiting | not yet | not applicable |
+|---|---:|---:|---:|---:|
 ",
     );
     let total = coverage.total();
     for (name, area) in coverage.areas().into_iter().chain([("**all**", total)]) {
-        page.push_str(&format!("| {name} | {} | {} | {} |\n", area.proven, area.not_yet, area.not_applicable));
+        page.push_str(&format!(
+            "| {name} | {} | {} | {} | {} |\n",
+            area.proven, area.awaiting, area.not_yet, area.not_applicable
+        ));
+    }
+    page.push_str("\nWhat the awaiting rows await:\n\n| awaits | rows |\n|---|---:|\n");
+    for (awaits, count) in coverage.awaited() {
+        page.push_str(&format!("| {awaits} | {count} |\n"));
     }
     page
 }

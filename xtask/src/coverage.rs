@@ -38,11 +38,47 @@ pub(crate) struct Row {
 /// Where a row is cited: `path:line`.
 type Citations = BTreeMap<String, Vec<String>>;
 
+/// What a row of `awaiting.tsv` may wait for: a companion of ECS, or a room of Longshore, that is still to come.
+const AWAITABLE: [&str; 24] = [
+    "App Mesh",
+    "Application Auto Scaling",
+    "Cloud Map",
+    "CloudFormation",
+    "CloudWatch",
+    "CodeDeploy",
+    "command line",
+    "console",
+    "EC2",
+    "EC2 Auto Scaling",
+    "ECR",
+    "EFS",
+    "EventBridge",
+    "Fargate",
+    "GPU",
+    "IAM",
+    "load balancers",
+    "networking",
+    "S3",
+    "Secrets Manager",
+    "Service Connect",
+    "Service Quotas",
+    "SSM",
+    "volumes",
+];
+
+/// A row whose behaviour needs something that is still to come.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Awaiting {
+    pub awaits: String,
+    pub reason: String,
+}
+
 /// Rows, citations, reasons, operations.
 #[derive(Debug)]
 pub(crate) struct Coverage {
     pub rows: Vec<Row>,
     pub proven: Citations,
+    pub awaiting: BTreeMap<String, Awaiting>,
     pub not_applicable: BTreeMap<String, String>,
     pub operations: Operations,
 }
@@ -51,6 +87,7 @@ pub(crate) struct Coverage {
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Area {
     pub proven: usize,
+    pub awaiting: usize,
     pub not_yet: usize,
     pub not_applicable: usize,
 }
@@ -60,6 +97,7 @@ struct Report<'a> {
     areas: BTreeMap<&'a str, Area>,
     total: Area,
     proven: &'a Citations,
+    awaiting: &'a BTreeMap<String, Awaiting>,
     not_applicable: &'a BTreeMap<String, String>,
     ecs_operations: &'a Operations,
 }
@@ -69,8 +107,9 @@ impl Coverage {
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let requirements = root.join("docs/requirements");
         let rows = rows(&requirements)?;
-        let reasons = requirements.join("not-applicable.tsv");
-        let not_applicable = not_applicable(&std::fs::read_to_string(&reasons).unwrap_or_default())?;
+        let list = |name: &str| std::fs::read_to_string(requirements.join(name)).unwrap_or_default();
+        let not_applicable = not_applicable(&list("not-applicable.tsv"))?;
+        let awaiting = awaiting(&list("awaiting.tsv"))?;
         let mut proven = Citations::new();
         for path in sources(root)? {
             let text = std::fs::read_to_string(&path)?;
@@ -78,12 +117,12 @@ impl Coverage {
             cite(&name, &text, &mut proven);
         }
         let operations = built::ecs_operations(root)?;
-        let coverage = Self { rows, proven, not_applicable, operations };
+        let coverage = Self { rows, proven, awaiting, not_applicable, operations };
         coverage.verify()?;
         Ok(coverage)
     }
 
-    /// Every cited or excluded row exists, and none is both.
+    /// Every row that is cited, awaiting or excluded exists, and none is two of them.
     fn verify(&self) -> Result {
         let mut wrong = Vec::new();
         let mut known = BTreeSet::new();
@@ -99,6 +138,17 @@ impl Coverage {
             if self.not_applicable.contains_key(id) {
                 wrong.push(format!("{}: row {id} is in not-applicable.tsv", places.join(", ")));
             }
+            if self.awaiting.contains_key(id) {
+                wrong.push(format!("{}: row {id} is in awaiting.tsv", places.join(", ")));
+            }
+        }
+        for id in self.awaiting.keys() {
+            if !known.contains(id.as_str()) {
+                wrong.push(format!("awaiting.tsv: no requirement row {id}"));
+            }
+            if self.not_applicable.contains_key(id) {
+                wrong.push(format!("awaiting.tsv: row {id} is in not-applicable.tsv, too"));
+            }
         }
         for id in self.not_applicable.keys().filter(|id| !known.contains(id.as_str())) {
             wrong.push(format!("not-applicable.tsv: no requirement row {id}"));
@@ -113,6 +163,8 @@ impl Coverage {
             let area = areas.entry(&row.area).or_default();
             if self.proven.contains_key(&row.id) {
                 area.proven += 1;
+            } else if self.awaiting.contains_key(&row.id) {
+                area.awaiting += 1;
             } else if self.not_applicable.contains_key(&row.id) {
                 area.not_applicable += 1;
             } else {
@@ -126,9 +178,19 @@ impl Coverage {
     pub(crate) fn total(&self) -> Area {
         self.areas().into_values().fold(Area::default(), |total, area| Area {
             proven: total.proven + area.proven,
+            awaiting: total.awaiting + area.awaiting,
             not_yet: total.not_yet + area.not_yet,
             not_applicable: total.not_applicable + area.not_applicable,
         })
+    }
+
+    /// How many rows await each thing that is still to come.
+    pub(crate) fn awaited(&self) -> BTreeMap<&str, usize> {
+        let mut awaited = BTreeMap::new();
+        for row in self.awaiting.values() {
+            *awaited.entry(row.awaits.as_str()).or_default() += 1;
+        }
+        awaited
     }
 
     fn report(&self) -> Report<'_> {
@@ -136,16 +198,24 @@ impl Coverage {
             areas: self.areas(),
             total: self.total(),
             proven: &self.proven,
+            awaiting: &self.awaiting,
             not_applicable: &self.not_applicable,
             ecs_operations: &self.operations,
         }
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{:<12} {:>7} {:>8} {:>15}\n", "area", "proven", "not yet", "not applicable");
+        let mut text =
+            format!("{:<12} {:>7} {:>9} {:>8} {:>15}\n", "area", "proven", "awaiting", "not yet", "not applicable");
         let total = self.total();
         for (name, area) in self.areas().into_iter().chain([("all", total)]) {
-            text.push_str(&format!("{name:<12} {:>7} {:>8} {:>15}\n", area.proven, area.not_yet, area.not_applicable));
+            text.push_str(&format!(
+                "{name:<12} {:>7} {:>9} {:>8} {:>15}\n",
+                area.proven, area.awaiting, area.not_yet, area.not_applicable
+            ));
+        }
+        for (awaits, count) in self.awaited() {
+            text.push_str(&format!("awaiting {awaits}: {count}\n"));
         }
         let (built, missing) = (self.operations.built.len(), self.operations.not_built.len());
         text.push_str(&format!("\nECS operations: {built} of {} built\n", built + missing));
@@ -196,6 +266,27 @@ fn not_applicable(text: &str) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(reasons)
+}
+
+fn awaiting(text: &str) -> Result<BTreeMap<String, Awaiting>> {
+    let mut awaiting = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let wrong = |what: String| format!("awaiting.tsv:{}: {what}", number + 1);
+        let (id, awaits, reason) = match line.split('\t').collect::<Vec<_>>().as_slice() {
+            [id, awaits, reason] if !reason.trim().is_empty() => (*id, *awaits, *reason),
+            _ => {
+                return Err(wrong("wants a row's id, what it awaits and a reason, with tabs between".to_owned()).into());
+            }
+        };
+        if !AWAITABLE.contains(&awaits) {
+            return Err(wrong(format!("`{awaits}` is none of: {}", AWAITABLE.join(", "))).into());
+        }
+        let row = Awaiting { awaits: awaits.to_owned(), reason: reason.to_owned() };
+        if awaiting.insert(id.to_owned(), row).is_some() {
+            return Err(wrong(format!("{id} is there twice")).into());
+        }
+    }
+    Ok(awaiting)
 }
 
 /// Every source that may cite rows.
@@ -268,6 +359,7 @@ mod tests {
         Coverage {
             rows: ["01-001", "01-002", "01-003"].map(|id| Row { id: id.to_owned(), area: "api".to_owned() }).into(),
             proven: proven.iter().map(|id| ((*id).to_owned(), vec!["a.rs:1".to_owned()])).collect(),
+            awaiting: BTreeMap::new(),
             not_applicable: not_applicable.iter().map(|id| ((*id).to_owned(), "why".to_owned())).collect(),
             operations: Operations::default(),
         }
@@ -277,7 +369,44 @@ mod tests {
     fn rows_are_counted_by_area() {
         let coverage = coverage(&["01-001"], &["01-003"]);
         assert!(coverage.verify().is_ok());
-        assert_eq!(coverage.areas()["api"], Area { proven: 1, not_yet: 1, not_applicable: 1 });
+        assert_eq!(coverage.areas()["api"], Area { proven: 1, awaiting: 0, not_yet: 1, not_applicable: 1 });
+    }
+
+    fn waits(mut coverage: Coverage, ids: &[&str]) -> Coverage {
+        let lines: Vec<String> = ids.iter().map(|id| format!("{id}\tIAM\tneeds policies")).collect();
+        coverage.awaiting = awaiting(&lines.join("\n")).unwrap();
+        coverage
+    }
+
+    #[test]
+    fn a_row_may_await_what_is_still_to_come() {
+        let coverage = waits(coverage(&["01-001"], &[]), &["01-002"]);
+        assert!(coverage.verify().is_ok());
+        assert_eq!(coverage.areas()["api"], Area { proven: 1, awaiting: 1, not_yet: 1, not_applicable: 0 });
+        assert_eq!(coverage.awaited(), BTreeMap::from([("IAM", 1)]));
+    }
+
+    #[test]
+    fn an_awaiting_row_is_known_and_neither_proven_nor_inapplicable() {
+        let error = |coverage: Coverage| coverage.verify().unwrap_err().to_string();
+        let text = error(waits(coverage(&["01-001"], &["01-003"]), &["01-001", "01-003", "09-999"]));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "a.rs:1: row 01-001 is in awaiting.tsv",
+                "awaiting.tsv: row 01-003 is in not-applicable.tsv, too",
+                "awaiting.tsv: no requirement row 09-999",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_row_awaits_has_a_name_of_the_list() {
+        let error = |text: &str| awaiting(text).unwrap_err().to_string();
+        assert!(error("01-001\tgood weather\twhy").starts_with("awaiting.tsv:1: `good weather` is none of: "));
+        assert!(error("01-001\tIAM").contains("wants a row's id"));
+        assert!(error("01-001\tIAM\twhy\n01-001\tECR\twhy").contains("01-001 is there twice"));
     }
 
     #[test]
