@@ -11,6 +11,9 @@ use longshore_wire::{AuditRecord, AuditSink};
 pub const RETENTION_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes of each kind of history.
 pub const RETENTION_BYTES: u64 = 1 << 30;
+/// How long an audit record may be in the system's memory only: it outlives a crash of the server, not one of the
+/// machine. A sync of its own for each mutating call would hold up the commits of all others.
+const AUDIT_SYNC: Duration = Duration::from_secs(1);
 
 /// The history of one data directory. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,8 +33,9 @@ impl History {
         let retention = Retention { age: Some(RETENTION_AGE), bytes: RETENTION_BYTES };
         let options = SegmentOptions { retention, ..SegmentOptions::default() };
         let open = |name: &str| SegmentLog::open(&directory.join(name), options, seams);
+        let audit = SegmentOptions { sync_after: Some(AUDIT_SYNC), ..options };
         Ok(Self {
-            audit: open("audit")?,
+            audit: SegmentLog::open(&directory.join("audit"), audit, seams)?,
             stopped_tasks: open("stopped-tasks")?,
             events: open("events")?,
             seams: seams.clone(),

@@ -118,6 +118,29 @@ async fn an_acknowledged_record_survives_power_loss() {
     assert_eq!(read_all(&world.crashed().open()).await, (0..51).collect::<Vec<_>>());
 }
 
+/// What is left of the log after power was lost now.
+async fn left(world: &World) -> Vec<i64> {
+    let copy = World { disk: world.disk.crash(), clock: world.clock.clone(), options: world.options };
+    read_all(&copy.open()).await
+}
+
+#[tokio::test]
+async fn a_log_that_syncs_later_acknowledges_first_and_is_durable_after_a_while() {
+    let mut world = World::new();
+    world.options.sync_after = Some(Duration::from_secs(1));
+    let log = world.open();
+    append_numbered(&log, 3).await;
+    assert_eq!(read_all(&log).await, [0, 1, 2]);
+    assert_eq!(left(&world).await, []);
+    while left(&world).await != [0, 1, 2] {
+        world.clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    log.append(numbered(3)).await.unwrap();
+    log.close().await.unwrap();
+    assert_eq!(left(&world).await, [0, 1, 2, 3]);
+}
+
 #[tokio::test]
 async fn a_torn_end_is_cut_off_and_written_over() {
     let random = SeededRandom::new(1);

@@ -208,7 +208,9 @@ impl Files {
         let io = |error: io::Error| failed(&path, error);
         let mut file = self.disk.open(&path).map_err(io)?;
         file.append(&bytes).map_err(io)?;
-        file.sync().map_err(io)?;
+        if self.options.sync_after.is_none() {
+            file.sync().map_err(io)?;
+        }
         let positions = references.iter().map(|reference| reference.position).collect();
         let mut segments = locked(&self.segments);
         let segment = segments.get_mut(&number).expect("only the writing task deletes segments");
@@ -220,6 +222,20 @@ impl Files {
             index.extend(references);
         }
         Ok(positions)
+    }
+
+    /// Makes durable what was appended without it; sealed segments are.
+    pub(super) fn sync(&self) -> Result<(), SegmentError> {
+        if self.options.sync_after.is_none() {
+            return Ok(());
+        }
+        let newest = locked(&self.segments)
+            .last_key_value()
+            .and_then(|(number, segment)| segment.references().is_some().then_some(*number));
+        let Some(number) = newest else { return Ok(()) };
+        let path = segment_path(&self.directory, number);
+        let io = |error: io::Error| failed(&path, error);
+        self.disk.open(&path).map_err(io)?.sync().map_err(io)
     }
 
     /// Writes the footer.

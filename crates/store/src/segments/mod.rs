@@ -3,8 +3,8 @@
 //! A [`SegmentLog`] is one directory of segments. Records carry a key and the time span they are
 //! about, so that "this key's records between two times" reads an index and not the files. What
 //! waits while the disk syncs is written and synced together (group commit); an append is
-//! acknowledged when it is durable. A torn end is cut off at the next open. After an I/O error
-//! nothing is acknowledged any more.
+//! acknowledged when it is durable, unless [`SegmentOptions::sync_after`] says otherwise. A torn end
+//! is cut off at the next open. After an I/O error nothing is acknowledged any more.
 //!
 //! No file stays open between writes, and only the newest segment's index is in memory: thousands
 //! of logs may exist side by side.
@@ -38,6 +38,10 @@ pub struct SegmentOptions {
     pub record_bytes: usize,
     /// Bytes waiting to be written from which on appends are refused.
     pub queue_bytes: usize,
+    /// `None`: appends are durable when they are acknowledged. Else they are acknowledged once the system has them,
+    /// which outlives this process, and are durable this much later: for records that must not make the disk
+    /// sync as often as they come.
+    pub sync_after: Option<Duration>,
     /// What is kept.
     pub retention: Retention,
 }
@@ -50,6 +54,7 @@ impl Default for SegmentOptions {
             segment_age: Duration::from_secs(24 * 3600),
             record_bytes: 2 << 20,
             queue_bytes: 16 << 20,
+            sync_after: None,
             retention: Retention::default(),
         }
     }
@@ -231,6 +236,8 @@ struct Queue {
     bytes: usize,
     /// A task is writing; it takes what comes.
     writing: bool,
+    /// A task waits to ask for [`Job::Sync`].
+    sync_is_due: bool,
     ended: Option<SegmentError>,
 }
 
@@ -242,6 +249,7 @@ enum Job {
     Append { record: Record, done: Done<Position> },
     Expire { retention: Retention, done: Done<()> },
     DropOldest { done: Done<()> },
+    Sync { done: Done<()> },
     Close { done: Done<()> },
 }
 
@@ -264,7 +272,8 @@ impl SegmentLog {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Queues `record` before it returns, in call order; the future resolves when it is durable.
+    /// Queues `record` before it returns, in call order; the future resolves when it is durable
+    /// (or written, with [`SegmentOptions::sync_after`]).
     ///
     /// Dropping the future does not take the record back. Never blocks.
     pub fn append(&self, record: Record) -> BoxFuture<'static, Result<Position, SegmentError>> {
@@ -353,20 +362,44 @@ impl SegmentLog {
         bytes: usize,
         job: impl FnOnce(Done<T>) -> Job,
     ) -> BoxFuture<'static, Result<T, SegmentError>> {
-        let inner = self.inner.clone();
-        let queued = inner.push(bytes, job);
-        if matches!(queued, Ok((_, true))) {
-            let writer = inner.clone();
-            inner.seams.spawner.spawn("segment writer", Box::pin(async move { writer.write().await }));
-        }
-        Box::pin(async move {
-            let (answer, _) = queued?;
-            answer.await.unwrap_or_else(|_| Err(failed(&inner.files.directory, "the write was abandoned")))
-        })
+        self.inner.clone().ask(bytes, job)
     }
 }
 
 impl Inner {
+    /// Queues a job and sees to it that somebody does it.
+    fn ask<T: Send + 'static>(
+        self: Arc<Self>,
+        bytes: usize,
+        job: impl FnOnce(Done<T>) -> Job,
+    ) -> BoxFuture<'static, Result<T, SegmentError>> {
+        let queued = self.push(bytes, job);
+        if matches!(queued, Ok((_, true))) {
+            let writer = self.clone();
+            self.seams.spawner.spawn("segment writer", Box::pin(async move { writer.write().await }));
+        }
+        Box::pin(async move {
+            let (answer, _) = queued?;
+            answer.await.unwrap_or_else(|_| Err(failed(&self.files.directory, "the write was abandoned")))
+        })
+    }
+
+    /// Has what was appended made durable after a while, once for all appends until then.
+    fn sync_later(self: &Arc<Self>) {
+        let Some(after) = self.files.options.sync_after else { return };
+        if std::mem::replace(&mut locked(&self.queue).sync_is_due, true) {
+            return;
+        }
+        let inner = self.clone();
+        let sync = Box::pin(async move {
+            inner.seams.clock.sleep(after).await;
+            locked(&inner.queue).sync_is_due = false;
+            // A failure ends the log, and the writing task says so; closing it has synced.
+            let _ = inner.ask(0, |done| Job::Sync { done }).await;
+        });
+        self.seams.spawner.spawn("segment sync", sync);
+    }
+
     /// Queues a job; also whether the caller must start the writing task.
     fn push<T>(
         &self,
@@ -430,7 +463,7 @@ impl Inner {
     }
 
     /// Does the jobs, in order; appends that follow one another are made durable together.
-    fn perform(&self, jobs: Vec<Job>) -> Result<(), SegmentError> {
+    fn perform(self: &Arc<Self>, jobs: Vec<Job>) -> Result<(), SegmentError> {
         let mut jobs = VecDeque::from(jobs);
         while let Some(job) = jobs.pop_front() {
             let result = match job {
@@ -443,14 +476,16 @@ impl Inner {
                             waiting.push(done);
                         }
                     }
+                    self.sync_later();
                     self.append_all(&records, waiting)
                 }
+                Job::Sync { done } => answer(done, self.files.sync()),
                 Job::Expire { retention, done } => answer(done, self.files.expire(retention)),
                 Job::DropOldest { done } => answer(done, self.files.drop_oldest()),
                 Job::Close { done } => {
                     // Followers look up and find it closed.
                     self.appended.send_modify(|_| {});
-                    answer(done, Ok(()))
+                    answer(done, self.files.sync())
                 }
             };
             if let Err(error) = result {
@@ -477,7 +512,7 @@ impl Job {
     fn refuse(self, error: &SegmentError) {
         match self {
             Self::Append { done, .. } => drop(done.send(Err(error.clone()))),
-            Self::Expire { done, .. } | Self::DropOldest { done } | Self::Close { done } => {
+            Self::Expire { done, .. } | Self::DropOldest { done } | Self::Sync { done } | Self::Close { done } => {
                 drop(done.send(Err(error.clone())));
             }
         }
