@@ -332,7 +332,7 @@ async fn read_ahead(store: Arc<dyn Store>, seams: Seams, pages: mpsc::Sender<Res
 async fn load(store: Arc<dyn Store>, seams: &Seams) -> Result<State, EngineError> {
     let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
     seams.spawner.spawn("load", Box::pin(read_ahead(store, seams.clone(), sender)));
-    let mut state = State::default();
+    let mut state = State::loading();
     // What refers to something else waits for it: revisions come before the counters of their families.
     let mut late = Vec::new();
     while let Some(decoded) = pages.recv().await {
@@ -355,6 +355,7 @@ async fn load(store: Arc<dyn Store>, seams: &Seams) -> Result<State, EngineError
         }
     }
     late.drain(..).for_each(|change| state.apply(&change));
+    state.loaded();
     Ok(state)
 }
 

@@ -46,6 +46,8 @@ pub struct State {
     pub outbox: BTreeMap<u64, Arc<OutboxRecord>>,
     /// Whether everything is being stopped. Not stored: services go on at the next start.
     pub closing: bool,
+    /// It is being read from the store.
+    loading: bool,
     /// The last sequence given to an event.
     pub last_event: u64,
 }
@@ -320,12 +322,16 @@ impl ScopeState {
         own.chain(lent)
     }
 
-    /// Changes the container instance of `task`, and what placement knows of it.
-    fn change_host(&mut self, task: &TaskRecord, change: fn(&mut InstanceState, &TaskRecord)) {
+    /// Changes the container instance of `task`, and unless it is told of all of them later, what placement knows of it.
+    fn change_host(&mut self, task: &TaskRecord, change: fn(&mut InstanceState, &TaskRecord), loading: bool) {
         let Some(id) = task.container_instance else { return };
         let Some(cluster) = self.homes.get(&id).and_then(|home| self.clusters.get_mut(home)) else { return };
         let Some(instance) = cluster.instances.get_mut(&id) else { return };
         change(instance, task);
+        // What has stopped takes nothing.
+        if loading || task.last_status == TaskStatus::Stopped {
+            return;
+        }
         let (node, group) = (instance.node(), instance::group(task));
         cluster.placement.put_books(id, node);
         cluster.placement.put_group(id, group, node.tasks_in(group));
@@ -381,6 +387,20 @@ impl State {
         found.expect("what is in a cluster is written after the cluster and deleted before it")
     }
 
+    /// A state for what a store holds: placement is told of it by [`State::loaded`], once instead of with each task.
+    pub(crate) fn loading() -> Self {
+        Self { loading: true, ..Self::default() }
+    }
+
+    /// Everything that the store holds was applied.
+    pub(crate) fn loaded(&mut self) {
+        self.loading = false;
+        for cluster in self.scopes.values_mut().flat_map(|scope| scope.clusters.values_mut()) {
+            let instances: Vec<Id> = cluster.instances.keys().copied().collect();
+            instances.into_iter().for_each(|id| cluster.arrange(id));
+        }
+    }
+
     /// Makes one change.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
@@ -433,6 +453,7 @@ impl State {
                 self.cluster_mut(scope, *cluster).daemons.remove(name);
             }
             Change::PutContainerInstance(scope, record) => {
+                let loading = self.loading;
                 let cluster = self.cluster_mut(scope, record.cluster);
                 let instance = match cluster.instances.entry(record.id) {
                     Entry::Occupied(known) => {
@@ -443,7 +464,9 @@ impl State {
                     Entry::Vacant(new) => new.insert(InstanceState::new(record.clone())),
                 };
                 let lent = instance.is_lent();
-                cluster.arrange(record.id);
+                if !loading {
+                    cluster.arrange(record.id);
+                }
                 let scope = self.scope_mut(scope);
                 scope.homes.insert(record.id, record.cluster);
                 if lent {
@@ -561,6 +584,7 @@ impl State {
     }
 
     fn put_task(&mut self, scope: &Scope, record: &Arc<TaskRecord>) {
+        let loading = self.loading;
         let cluster = self.cluster_mut(scope, record.cluster);
         let old = cluster.tasks.insert(record.id, record.clone());
         if let Some(old) = &old {
@@ -569,9 +593,9 @@ impl State {
         cluster.index.insert(record);
         let records = self.scope_mut(scope);
         if let Some(old) = &old {
-            records.change_host(old, InstanceState::remove_task);
+            records.change_host(old, InstanceState::remove_task, loading);
         }
-        records.change_host(record, InstanceState::add_task);
+        records.change_host(record, InstanceState::add_task, loading);
         let was_live = old.is_some_and(|old| old.last_status != TaskStatus::Stopped);
         self.count_use(scope, record, was_live, record.last_status != TaskStatus::Stopped);
     }
@@ -580,7 +604,7 @@ impl State {
         let cluster = self.cluster_mut(scope, cluster);
         let Some(old) = cluster.tasks.remove(&id) else { return };
         cluster.index.remove(&old);
-        self.scope_mut(scope).change_host(&old, InstanceState::remove_task);
+        self.scope_mut(scope).change_host(&old, InstanceState::remove_task, false);
         self.count_use(scope, &old, old.last_status != TaskStatus::Stopped, false);
     }
 
