@@ -124,7 +124,7 @@ mod tests {
             .collect()
     }
 
-    // spec: 14-048, 14-049, 14-054, 19-052, 12-045, 05-097
+    // spec: 14-048, 14-049, 14-054, 19-052, 12-045, 05-097, 23-019
     #[test]
     fn attributes_say_what_works_and_custom_ones_come_with_the_first_registration_only() {
         let first = registration(&config(), "demo", None, &runtime());
@@ -143,13 +143,14 @@ mod tests {
             assert!(named.contains(&expected.to_owned()), "{expected} in {named:?}");
         }
         assert!(!named.iter().any(|name| name.contains("task-iam-role")));
+        assert_eq!((&first.docker_version, &first.agent_version), (&runtime().version, &config().version));
         let again = registration(&config(), "demo", Some("arn:i"), &runtime());
         assert!(!names(&again).contains(&"stack=prod".to_owned()));
         assert!(names(&again).contains(&"ecs.longshore.fargate=also".to_owned()));
         assert!(again.tags.is_empty() && !first.tags.is_empty());
     }
 
-    // spec: 10-068, 10-070, 12-006
+    // spec: 10-068, 10-070, 12-006, 05-059
     #[test]
     fn resources_are_cores_memory_less_the_reserved_and_reserved_ports() {
         let mut config = config();

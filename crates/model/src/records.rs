@@ -299,6 +299,14 @@ pub struct Reservation {
     /// Number of GPUs.
     #[serde(default)]
     pub gpus: i64,
+    /// Elastic network interfaces: one for an awsvpc task on a container instance.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub interfaces: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// A task.

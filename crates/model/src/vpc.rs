@@ -88,6 +88,8 @@ pub enum InterfaceStatus {
     Attaching,
     /// The task's containers have it.
     Attached,
+    /// The task has ended, and it is taken away.
+    Detaching,
     /// It is gone with the task.
     Deleted,
 }
@@ -100,6 +102,7 @@ impl InterfaceStatus {
             Self::Precreated => "PRECREATED",
             Self::Attaching => "ATTACHING",
             Self::Attached => "ATTACHED",
+            Self::Detaching => "DETACHING",
             Self::Deleted => "DELETED",
         }
     }

@@ -129,6 +129,9 @@ fn resource(node: &Node, request: &Request, shortage: Shortage, refusal: Refusal
         Shortage::Cpu => counted("CPU units", demand.cpu, left.cpu),
         Shortage::Memory => counted("MiB of memory", demand.memory_mib, left.memory),
         Shortage::Gpu => counted("GPUs", demand.gpus, i64::try_from(left.gpus.len()).unwrap_or(i64::MAX)),
+        Shortage::Interface => {
+            counted("network interfaces for awsvpc tasks", demand.interfaces, left.interfaces.unwrap_or(0))
+        }
         Shortage::Ports => {
             let tcp =
                 demand.tcp_ports.iter().filter(|port| left.tcp_ports.contains(port)).map(|it| format!("{it}/tcp"));

@@ -9,7 +9,7 @@ use longshore_api::{ServiceError, ecs};
 use longshore_model::Id;
 use longshore_model::arn::InCluster;
 use longshore_model::records::TaskStatus;
-use longshore_model::task::{ContainerReport, TaskReport, report};
+use longshore_model::task::{ContainerReport, TaskReport, deprovisioning, report};
 use longshore_wire::{Principal, RequestContext};
 
 use super::container_instances::check_speaks_for;
@@ -105,7 +105,11 @@ async fn take(
                 None if matches!(context.principal, Principal::Root { .. }) => {}
                 None => return Ok(()),
             }
-            if let Some(changed) = report(task, news, now) {
+            if let Some(mut changed) = report(task, news, now) {
+                // Its interface went with its containers: there is nothing to wait for.
+                if let Some(between) = deprovisioning(task, &mut changed) {
+                    changes.push(Change::PutTask(scope.clone(), Arc::new(between)));
+                }
                 changes.push(Change::PutTask(scope.clone(), Arc::new(changed)));
             }
             Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_api::ServiceError;
-use longshore_model::records::{ContainerInstanceStatus, DesiredStatus};
+use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskStatus};
 use longshore_model::task::{self, StopCause};
 use longshore_model::{Id, Scope};
 use longshore_seams::{BoxFuture, Timestamp};
@@ -26,13 +26,19 @@ pub struct TaskDeadlinesLimits {
     /// From creation to RUNNING. An agent keeps a task that does not fit waiting without a word,
     /// and everything after it too.
     pub pending: Duration,
+    /// From creation until an awsvpc task's agent is at work on its network interface.
+    pub provisioning: Duration,
     /// From the wish to stop until the agent is told again.
     pub stopping: Duration,
 }
 
 impl Default for TaskDeadlinesLimits {
     fn default() -> Self {
-        Self { pending: Duration::from_secs(3 * 3600), stopping: Duration::from_secs(90) }
+        Self {
+            pending: Duration::from_secs(3 * 3600),
+            provisioning: Duration::from_secs(10 * 60),
+            stopping: Duration::from_secs(90),
+        }
     }
 }
 
@@ -84,16 +90,21 @@ impl Reconciler for TaskDeadlines {
 impl TaskDeadlines {
     /// Stops tasks that have been pending for too long; answers how many.
     async fn stop_overdue(&self, now: Timestamp) -> Result<usize, ServiceError> {
-        let limit = self.limits.pending;
+        let TaskDeadlinesLimits { pending: limit, provisioning, .. } = self.limits;
         let reason = format!("Task did not reach RUNNING within {} seconds", limit.as_secs());
-        let cause = StopCause::failed_to_start(&reason);
+        let (late, bare) = (StopCause::failed_to_start(&reason), StopCause::no_interface());
         self.engine
             .write(|state, changes| {
                 for (scope, state) in state.scopes() {
                     for cluster in state.clusters.values() {
                         let pending = cluster.index.pending.iter().filter_map(|id| cluster.tasks.get(id));
-                        let overdue = pending.filter(|task| now.since(task.created_at) > limit);
-                        for stopped in overdue.filter_map(|task| task::stop(task, &cause, now)) {
+                        let overdue = pending.filter_map(|task| {
+                            let age = now.since(task.created_at);
+                            let unprovisioned = task.last_status == TaskStatus::Provisioning && age > provisioning;
+                            let cause = if unprovisioned { &bare } else { &late };
+                            (unprovisioned || age > limit).then(|| task::stop(task, cause, now)).flatten()
+                        });
+                        for stopped in overdue {
                             if changes.len() == STOPPED_AT_ONCE {
                                 return Ok(changes.len());
                             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use longshore_api::ecs::{InstanceHealthCheckResult, LaunchType};
 use longshore_model::Id;
 use longshore_model::capacity_provider::CAPACITY_PROVIDER;
+use longshore_model::container_instance::interfaces::task_interfaces;
 use longshore_model::container_instance::{Books, attributes, books};
 use longshore_model::fargate::{LENDING, LENDS_ALSO, LENDS_ONLY};
 use longshore_model::records::{ContainerInstanceRecord, ContainerInstanceStatus, TaskRecord, TaskStatus};
@@ -132,7 +133,8 @@ impl InstanceState {
     /// Replaces the record; tasks keep what they have taken, also when the instance came back smaller.
     pub(super) fn set_record(&mut self, record: Arc<ContainerInstanceRecord>) {
         if record.registered_resources != self.record.registered_resources {
-            let registered = books(&record.registered_resources);
+            let mut registered = books(&record.registered_resources);
+            registered.interfaces = self.registered.interfaces;
             let (old, left) = (&self.registered, &mut self.node.remaining);
             left.cpu += registered.cpu - old.cpu;
             left.memory += registered.memory - old.memory;
@@ -149,9 +151,23 @@ impl InstanceState {
         self.describe();
     }
 
+    /// Keeps the books of network interfaces; tasks keep those they have when the number changes.
+    fn count_interfaces(&mut self) {
+        let registered = task_interfaces(&self.record.attributes);
+        if registered == self.registered.interfaces {
+            return;
+        }
+        let taken = match (self.registered.interfaces, self.node.remaining.interfaces) {
+            (Some(had), Some(left)) => had - left,
+            _ => 0,
+        };
+        self.registered.interfaces = registered;
+        self.node.remaining.interfaces = registered.map(|all| all - taken);
+    }
+
     /// Copies what the record says into the node.
     fn describe(&mut self) {
-        let record = &self.record;
+        let record = self.record.clone();
         self.node.id = record.id.to_string();
         self.node.active = record.status == ContainerInstanceStatus::Active;
         self.node.agent_version = record.version_info.as_ref().and_then(|info| info.agent_version.clone());
@@ -159,6 +175,7 @@ impl InstanceState {
         self.node.registered_at = record.registered_at;
         let pairs = record.attributes.iter().filter_map(|it| Some((it.name.clone()?, it.value.clone())));
         self.node.attributes = pairs.collect();
+        self.count_interfaces();
         self.lending = match attributes::value(&record.attributes, LENDING) {
             Some(LENDS_ALSO) => Lending::Also,
             Some(LENDS_ONLY) => Lending::Only,

@@ -23,6 +23,8 @@ pub struct Books {
     pub udp_ports: BTreeSet<u16>,
     /// Ids of GPUs: all of them in the registered books, the free ones in the remaining books.
     pub gpus: BTreeSet<String>,
+    /// Elastic network interfaces for awsvpc tasks; none when nothing limits them.
+    pub interfaces: Option<i64>,
 }
 
 /// A resource that a task asks for and an instance lacks.
@@ -36,6 +38,8 @@ pub enum Shortage {
     Ports,
     /// Too few free GPUs.
     Gpu,
+    /// No free elastic network interface.
+    Interface,
 }
 
 impl Shortage {
@@ -47,6 +51,7 @@ impl Shortage {
             Self::Memory => "RESOURCE:MEMORY",
             Self::Ports => "RESOURCE:PORTS",
             Self::Gpu => "RESOURCE:GPU",
+            Self::Interface => "RESOURCE:ENI",
         }
     }
 }
@@ -69,6 +74,9 @@ impl Books {
         if demand.gpus > self.gpu_count() {
             shortages.push(Shortage::Gpu);
         }
+        if !self.interfaces_fit(demand) {
+            shortages.push(Shortage::Interface);
+        }
         shortages
     }
 
@@ -78,11 +86,16 @@ impl Books {
         (demand.cpu <= 0 || demand.cpu <= self.cpu)
             && (demand.memory_mib <= 0 || demand.memory_mib <= self.memory)
             && demand.gpus <= self.gpu_count()
+            && self.interfaces_fit(demand)
             && self.ports_fit(demand)
     }
 
     fn gpu_count(&self) -> i64 {
         i64::try_from(self.gpus.len()).unwrap_or(i64::MAX)
+    }
+
+    fn interfaces_fit(&self, demand: &Reservation) -> bool {
+        demand.interfaces == 0 || self.interfaces.is_none_or(|left| demand.interfaces <= left)
     }
 
     fn ports_fit(&self, demand: &Reservation) -> bool {
@@ -107,6 +120,7 @@ impl Books {
     pub fn take_with(&mut self, demand: &Reservation, gpus: &[String]) {
         self.cpu -= demand.cpu;
         self.memory -= demand.memory_mib;
+        self.interfaces = self.interfaces.map(|left| left - demand.interfaces);
         self.tcp_ports.extend(&demand.tcp_ports);
         self.udp_ports.extend(&demand.udp_ports);
         for gpu in gpus {
@@ -119,6 +133,7 @@ impl Books {
     pub fn give_back(&mut self, demand: &Reservation, gpus: &[String], registered: &Self) {
         self.cpu += demand.cpu;
         self.memory += demand.memory_mib;
+        self.interfaces = self.interfaces.map(|left| left + demand.interfaces);
         for port in demand.tcp_ports.iter().filter(|port| !registered.tcp_ports.contains(port)) {
             self.tcp_ports.remove(port);
         }
@@ -185,6 +200,21 @@ mod tests {
         assert_eq!(remaining.shortages(&two), [Shortage::Gpu]);
         remaining.give_back(&two, &given, &registered);
         assert_eq!(remaining, registered);
+    }
+
+    // spec: 24-022
+    #[test]
+    fn an_awsvpc_task_takes_an_interface_where_they_are_few() {
+        let registered = Books { interfaces: Some(2), ..books() };
+        let mut remaining = registered.clone();
+        let one = Reservation { interfaces: 1, ..Reservation::default() };
+        remaining.take(&one);
+        remaining.take(&one);
+        assert_eq!(remaining.shortages(&one), [Shortage::Interface]);
+        assert_eq!(Shortage::Interface.reason(), "RESOURCE:ENI");
+        assert!(!remaining.fits(&one) && remaining.fits(&demand(1, 1, None)));
+        remaining.give_back(&one, &[], &registered);
+        assert!(remaining.fits(&one) && books().fits(&one));
     }
 
     proptest! {

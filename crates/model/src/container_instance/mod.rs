@@ -2,6 +2,7 @@
 
 pub mod attributes;
 mod books;
+pub mod interfaces;
 mod resources;
 
 pub use books::{Books, MAX_RESERVED_PORTS, Shortage};

@@ -65,6 +65,12 @@ impl StopCause {
         Self { code: TaskStopCode::TaskFailedToStart, reason: reason.to_owned() }
     }
 
+    /// Nobody made its network interface in time.
+    #[must_use]
+    pub fn no_interface() -> Self {
+        Self::failed_to_start("Timeout waiting for network interface provisioning to complete.")
+    }
+
     /// Its container instance was deregistered with `force`.
     #[must_use]
     pub fn forced_deregistration() -> Self {
@@ -160,6 +166,23 @@ pub(super) fn end(task: &mut TaskRecord, now: Timestamp) {
     for container in &mut task.containers {
         container.last_status = TaskStatus::Stopped;
     }
+}
+
+/// What a task with a network interface is between its end and STOPPED: DEPROVISIONING. `stopped`, which follows
+/// from `before`, is counted on.
+#[must_use]
+pub fn deprovisioning(before: &TaskRecord, stopped: &mut TaskRecord) -> Option<TaskRecord> {
+    let passes = stopped.last_status == TaskStatus::Stopped && before.last_status < TaskStatus::Deprovisioning;
+    if !passes || stopped.interface.is_none() {
+        return None;
+    }
+    let mut between = TaskRecord { last_status: TaskStatus::Deprovisioning, ..stopped.clone() };
+    between.times.stopped = None;
+    if let Some(interface) = &mut between.interface {
+        interface.status = InterfaceStatus::Detaching;
+    }
+    stopped.version += 1;
+    Some(between)
 }
 
 /// The agent has acknowledged the task's start or stop.

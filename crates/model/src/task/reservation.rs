@@ -51,6 +51,7 @@ pub fn reservation(
         cpu: task_cpu.unwrap_or_else(cpu),
         memory_mib: task_memory.unwrap_or_else(memory),
         gpus: containers.iter().map(gpus).sum(),
+        interfaces: i64::from(definition.network_mode == Some(NetworkMode::Awsvpc)),
         ..Reservation::default()
     };
     for mapping in containers.iter().flat_map(|container| container.port_mappings.as_deref().unwrap_or_default()) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use longshore_api::{ServiceError, ecs};
 use longshore_model::arn::InCluster;
 use longshore_model::container_instance::attributes::{self, is_built_in};
+use longshore_model::container_instance::interfaces::{TRUNK, takes_trunk};
 use longshore_model::container_instance::{books, registered};
 use longshore_model::records::{ContainerInstanceRecord, ContainerInstanceStatus, GrantRecord};
 use longshore_model::{Id, Scope, tags};
@@ -14,7 +15,7 @@ use longshore_wire::{Principal, RequestContext};
 use super::{Include, check_speaks_for, view};
 use crate::changes::Change;
 use crate::engine::Engine;
-use crate::operations::account_settings::{check_taggable, wants_short_arns};
+use crate::operations::account_settings::{check_taggable, effective_for, wants_short_arns};
 use crate::operations::resolve_cluster;
 use crate::service::scope_of;
 use crate::state::{ClusterState, State};
@@ -70,6 +71,9 @@ pub async fn register_container_instance(
                     let mut record = first_time(id, cluster.record.id, &input, &scope, now);
                     record.grant = grant.map(|grant| grant.id.clone());
                     record.tags.clone_from(&tags);
+                    if effective_for(state.scope(&scope), context, "awsvpcTrunking") == Some("enabled") {
+                        add_trunk(&mut record);
+                    }
                     record
                 }
             };
@@ -186,6 +190,17 @@ fn first_time(
     }
 }
 
+/// Gives a new instance a trunk network interface, if machines of its type can have one.
+fn add_trunk(record: &mut ContainerInstanceRecord) {
+    if takes_trunk(&record.attributes) {
+        let value = Some(format!("eni-{}", &record.id.to_string()[..17]));
+        attributes::put(
+            &mut record.attributes,
+            &ecs::Attribute { name: Some(TRUNK.to_owned()), value, ..ecs::Attribute::default() },
+        );
+    }
+}
+
 /// The record of an instance that registers again: its built-in attributes and resources are the
 /// new ones, its custom attributes and tags stay.
 fn come_back(
@@ -208,11 +223,13 @@ fn come_back(
         return Err(ecs::error::client_exception("Container instance type changes are not supported."));
     }
     let custom = |attribute: &&ecs::Attribute| !is_built_in(attribute.name.as_deref().unwrap_or(""));
+    // A trunk stays with the instance that was launched with it.
+    let stays = |attribute: &&ecs::Attribute| custom(attribute) || attribute.name.as_deref() == Some(TRUNK);
     let mut kept: Vec<ecs::Attribute> = Vec::new();
     for attribute in given.iter().filter(|attribute| !custom(attribute)) {
         attributes::put(&mut kept, attribute);
     }
-    for attribute in known.attributes.iter().filter(custom) {
+    for attribute in known.attributes.iter().filter(stays) {
         attributes::put(&mut kept, attribute);
     }
     let resources = resources(input);

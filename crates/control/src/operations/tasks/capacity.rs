@@ -300,7 +300,7 @@ fn place_on_fargate<'a>(
 }
 
 /// What a machine must be to run tasks of `definition`.
-fn platform_attributes(definition: &TaskDefinition) -> Vec<Attribute> {
+pub(super) fn platform_attributes(definition: &TaskDefinition) -> Vec<Attribute> {
     let platform = definition.runtime_platform.as_ref();
     let windows = platform.and_then(|it| it.operating_system_family.as_ref());
     let windows = windows.is_some_and(|family| family.as_str().starts_with("WINDOWS"));

@@ -11,7 +11,7 @@ use longshore_model::{Id, Scope, task};
 use longshore_scheduler::{Attribute, Constraint, Refusal, Request, Strategy};
 use longshore_seams::{Random, Timestamp};
 
-use super::capacity::{Capacity, Network, Spot};
+use super::capacity::{Capacity, Network, Spot, platform_attributes};
 use super::network;
 use super::placement::required_attributes;
 use crate::state::ClusterState;
@@ -100,6 +100,8 @@ impl<'a> Launch<'a> {
             let version = fargate::platform_version(platform_version, definition, self.enable_execute_command)?;
             self.platform = Some((version, fargate::platform_family(definition)));
             self.check_fargate_size()?;
+            // Fargate's interfaces are not those of the machine that is lent to it.
+            self.reservation.interfaces = 0;
         } else if platform_version.is_some_and(|version| !version.is_empty()) {
             let message = "The platform version must be null when specifying an EC2 launch type.";
             return Err(ecs::error::invalid_parameter_exception(message));
@@ -124,6 +126,9 @@ impl<'a> Launch<'a> {
         let mut attributes = required_attributes(&self.definition.definition);
         if self.launch_type == ecs::LaunchType::External {
             attributes.push(Attribute { name: EXTERNAL.to_owned(), value: None });
+        }
+        if self.definition.definition.runtime_platform.is_some() {
+            attributes.extend(platform_attributes(&self.definition.definition));
         }
         Request {
             demand: self.reservation.clone(),

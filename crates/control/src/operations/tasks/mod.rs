@@ -14,6 +14,8 @@ mod list;
 mod network;
 pub(crate) mod placement;
 mod protection;
+#[cfg(test)]
+mod rule_tests;
 pub(crate) mod run;
 mod start;
 mod stop;
