@@ -283,6 +283,22 @@ impl api::Longshore for AdminService {
         explain::explain(&self.engine, context, &input).await
     }
 
+    async fn plan_create_service(
+        &self,
+        context: &RequestContext,
+        input: api::PlanCreateServiceRequest,
+    ) -> Result<api::PlanServiceResponse, ServiceError> {
+        explain::plan_create_service(&self.engine, context, &input).await
+    }
+
+    async fn plan_update_service(
+        &self,
+        context: &RequestContext,
+        input: api::PlanUpdateServiceRequest,
+    ) -> Result<api::PlanServiceResponse, ServiceError> {
+        explain::plan_update_service(&self.engine, context, &input).await
+    }
+
     async fn plan_run_task(
         &self,
         context: &RequestContext,

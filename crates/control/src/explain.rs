@@ -1,33 +1,37 @@
-//! Why something is as it is: `Explain` of a task or service, and `PlanRunTask`, a dry run.
+//! Why something is as it is: `Explain` of a task or service; and what would be, the dry runs `PlanRunTask`,
+//! `PlanCreateService` and `PlanUpdateService`.
 //!
-//! Both go through the code that places for real, and then ask it again, in detail, about the
+//! All go through the code that places for real, and then ask it again, in detail, about the
 //! container instances that refused.
+
+mod causes;
+mod plan_service;
+mod service;
+mod task;
+
+pub use plan_service::{plan_create_service, plan_update_service};
 
 use std::collections::BTreeMap;
 
 use longshore_api::longshore as api;
 use longshore_api::{ServiceError, Shape, Value, ecs};
-use longshore_model::records::{DesiredStatus, TaskRecord, TaskStatus};
-use longshore_model::service::{ServiceRecord, ServiceStatus};
 use longshore_model::{Id, Scope};
 use longshore_scheduler::{Node, Obstacle, Request, obstacles, smallest_change};
 use longshore_wire::RequestContext;
 
+use self::service::Subject;
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::operations::services::find_service;
-use crate::operations::tasks::capacity::{Placed, Unplaced, on_fargate, place_tasks};
+use crate::operations::tasks::capacity::{Placed, Unplaced, on_fargate};
 use crate::operations::tasks::find_task;
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::run;
-use crate::reconcilers::services::launch::{launch, unplaced};
 use crate::service::scope_of;
-use crate::state::{ClusterState, InstanceState, ScopeState};
+use crate::state::{ClusterState, InstanceState};
 
 /// Most container instances whose refusals are answered.
 const MAX_REFUSALS: usize = 100;
-/// Most service events that an explanation repeats.
-const MAX_EVENTS: usize = 5;
 
 /// What stood in the way of tasks that were not placed.
 #[derive(Default)]
@@ -180,20 +184,17 @@ pub async fn explain(
 ) -> Result<api::ExplainResponse, ServiceError> {
     let scope = scope_of(context);
     let named = input.resource.as_deref().unwrap_or("");
-    let random = &*engine.seams().random;
+    let (now, random) = (engine.seams().clock.now(), &*engine.seams().random);
     engine
         .read(|state| {
             let records = state.scope(&scope);
             let cluster = resolve_cluster(records, &scope, input.cluster.as_deref())?;
             // A service's name may not be one of a task, and the other way round: the one that fits is meant.
             if let Ok(Some(task)) = find_task(cluster, &scope, named) {
-                return Ok(of_task(&scope, records, cluster, task));
+                return Ok(task::explain(&scope, records, cluster, task, now));
             }
             if let Ok(Some(service)) = find_service(cluster, &scope, named) {
-                let room = |launch: &Launch<'_>, request: &Request, order: &[Option<&str>]| {
-                    place_tasks(records, cluster, launch, request, order, random)
-                };
-                return Ok(of_service(&scope, records, cluster, service, room));
+                return Ok(Subject { scope: &scope, records, cluster, service, now, random }.explain());
             }
             Err(ServiceError::client(
                 "ResourceNotFoundException",
@@ -206,109 +207,9 @@ pub async fn explain(
         .await
 }
 
-fn of_task(scope: &Scope, records: &ScopeState, cluster: &ClusterState, task: &TaskRecord) -> api::ExplainResponse {
-    let host = records.host(task);
-    let place = match host {
-        _ if task.launch_type == ecs::LaunchType::Fargate => "a machine that is lent to Fargate".to_owned(),
-        Some(host) => format!("container instance {}", host.record.id),
-        None => "no container instance".to_owned(),
-    };
-    let connected = host.is_some_and(InstanceState::agent_connected);
-    let mut change = None;
-    let summary = match (task.last_status, task.desired_status) {
-        (TaskStatus::Stopped, _) => {
-            let reason = task.stopped_reason.as_deref().unwrap_or("no reason was given");
-            format!("The task has stopped: {reason}")
-        }
-        (_, DesiredStatus::Stopped) if connected => format!("The task is to stop: the agent of {place} is at it."),
-        (status, _) if !connected => {
-            change = Some(format!("Start the agent of {place}, or its connection to this server."));
-            format!("The task is {} on {place}, whose agent is not connected.", status.as_str())
-        }
-        (TaskStatus::Running, _) => format!("The task runs on {place}."),
-        (status, _) => format!("The task is {} on {place}: its agent is starting it.", status.as_str()),
-    };
-    let mut details = Vec::new();
-    if let Some(code) = &task.stop_code {
-        details.push(format!("Stop code: {}.", code.as_str()));
-    }
-    for container in &task.containers {
-        let mut line = format!("Container {} is {}", container.name, container.last_status.as_str());
-        if let Some(code) = container.exit_code {
-            line.push_str(&format!(", exit code {code}"));
-        }
-        if let Some(reason) = &container.reason {
-            line.push_str(&format!(": {reason}"));
-        }
-        details.push(line);
-    }
-    api::ExplainResponse {
-        arn: Some(scope.task_arn(&cluster.record.name, task.id)),
-        status: Some(task.last_status.as_str().to_owned()),
-        summary: Some(summary),
-        details: Some(details),
-        refusals: Some(Vec::new()),
-        smallest_change: change,
-    }
-}
-
-fn of_service<'a>(
-    scope: &Scope,
-    records: &'a ScopeState,
-    cluster: &'a ClusterState,
-    service: &'a ServiceRecord,
-    room: impl Fn(&Launch<'_>, &Request, &[Option<&str>]) -> Placed<'a>,
-) -> api::ExplainResponse {
-    let mut answer = api::ExplainResponse {
-        arn: Some(scope.service_arn(&cluster.record.name, &service.name)),
-        status: Some(service.status.as_str().to_owned()),
-        refusals: Some(Vec::new()),
-        ..api::ExplainResponse::default()
-    };
-    let mut details = Vec::new();
-    let Some(primary) = service.deployments.first().filter(|_| service.status == ServiceStatus::Active) else {
-        answer.summary = Some(format!("The service is {}: it starts no tasks.", service.status.as_str()));
-        return answer;
-    };
-    let ids = cluster.index.started_by.get(&primary.id).into_iter().flatten();
-    let live = ids.filter_map(|id| cluster.tasks.get(id)).filter(|task| task.desired_status == DesiredStatus::Running);
-    let (running, pending) = live.fold((0, 0), |(running, pending), task| match task.last_status {
-        TaskStatus::Running => (running + 1, pending),
-        status if status < TaskStatus::Running => (running, pending + 1),
-        _ => (running, pending),
-    });
-    details.push(format!(
-        "Deployment {} is {}: {running} of {} tasks run, {pending} are pending, {} have failed.",
-        primary.id,
-        primary.rollout_state.as_str(),
-        service.desired_count,
-        primary.failed_tasks
-    ));
-    if let Some(until) = primary.retry_at {
-        details.push(format!("After failed starts no task is started before {}.", until.as_secs()));
-    }
-    let missing = service.desired_count - running - pending;
-    match launch(scope, records, cluster, service, primary) {
-        Err(reason) => {
-            answer.summary = Some(format!("The service {reason}"));
-        }
-        Ok((launch, request, capacity)) => {
-            let order = capacity.order(|_| 0, 1);
-            let placed = room(&launch, &request, &order);
-            let why = why(scope, cluster, &launch, &request, &placed);
-            answer.refusals = Some(why.refusals);
-            answer.summary = Some(match placed.unplaced.first() {
-                _ if missing <= 0 => "The service has all the tasks that it wants.".to_owned(),
-                Some(why) => format!("The service {}", unplaced(why)),
-                None => format!("The service wants {missing} more tasks; there is room for the next one."),
-            });
-            answer.smallest_change = why.smallest_change.filter(|_| missing > 0);
-        }
-    }
-    details.extend(service.events.iter().take(MAX_EVENTS).filter_map(|event| event.message.clone()));
-    answer.details = Some(details);
-    answer
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_causes;
+#[cfg(test)]
+mod tests_plan;

@@ -331,11 +331,26 @@ pub struct ExplainArgs {
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {
     /// Family, family:revision or ARN.
-    #[arg(required_unless_present = "request")]
+    #[arg(required_unless_present_any = ["request", "service", "create_service", "update_service"])]
     pub task_definition: Option<String>,
     /// How many.
     #[arg(long, default_value_t = 1)]
     pub count: i32,
+    /// Update this service instead: with the task definition if one is given.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["request", "count", "launch_type", "subnets"])]
+    pub service: Option<String>,
+    /// So many tasks of the service.
+    #[arg(long, value_name = "COUNT", requires = "service")]
+    pub desired_count: Option<i32>,
+    /// Replace the service's tasks though nothing else changes.
+    #[arg(long, requires = "service")]
+    pub force_new_deployment: bool,
+    /// A whole CreateService request as JSON, as 'aws ecs create-service --cli-input-json' takes it.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["task_definition", "request", "service", "update_service"])]
+    pub create_service: Option<String>,
+    /// A whole UpdateService request as JSON, as 'aws ecs update-service --cli-input-json' takes it.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["task_definition", "request", "service"])]
+    pub update_service: Option<String>,
     /// EC2, FARGATE or EXTERNAL [default: the cluster's strategy, else EC2].
     #[arg(long, value_name = "TYPE")]
     pub launch_type: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_seams::Timestamp;
+use longshore_seams::{Random, Timestamp};
 
 use crate::{BinpackField, Node, SpreadField, Strategy};
 
@@ -31,9 +31,14 @@ pub struct Candidate<'a> {
 /// Indexes of the `count` candidates to stop, in order; each choice sees those before it.
 ///
 /// `spread` takes from where most of the candidates are, `binpack` from the instance that has the
-/// most left afterwards; what is equal is settled by age, the newest first.
+/// most left afterwards; what is equal is settled by age, the newest first, and then by `random`.
 #[must_use]
-pub fn scale_in(candidates: &[Candidate<'_>], strategies: &[Strategy], count: usize) -> Vec<usize> {
+pub fn scale_in(
+    candidates: &[Candidate<'_>],
+    strategies: &[Strategy],
+    count: usize,
+    random: &dyn Random,
+) -> Vec<usize> {
     let mut left: Vec<usize> = (0..candidates.len()).collect();
     let mut freed: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     let mut chosen = Vec::new();
@@ -48,7 +53,10 @@ pub fn scale_in(candidates: &[Candidate<'_>], strategies: &[Strategy], count: us
             let mut costs = costs.into_iter();
             best.retain(|_| costs.next() == Some(most));
         }
-        let Some(at) = best.into_iter().max_by_key(|at| (candidates[*at].created_at, *at)) else { break };
+        let newest = best.iter().map(|at| candidates[*at].created_at).max();
+        best.retain(|at| Some(candidates[*at].created_at) == newest);
+        let pick = random.below(best.len() as u64);
+        let Some(at) = usize::try_from(pick).ok().and_then(|pick| best.get(pick)).copied() else { break };
         if let Some(node) = candidates[at].node {
             let given = freed.entry(node.id.as_str()).or_default();
             *given = (given.0 + candidates[at].freed.0, given.1 + candidates[at].freed.1);
@@ -88,7 +96,25 @@ fn weight(
 
 #[cfg(test)]
 mod tests {
+    use longshore_seams::SeededRandom;
+
     use super::*;
+
+    fn stopped(candidates: &[Candidate<'_>], strategies: &[Strategy], count: usize) -> Vec<usize> {
+        scale_in(candidates, strategies, count, &SeededRandom::new(1))
+    }
+
+    // spec: 14-038
+    #[test]
+    fn equals_go_newest_first_and_by_chance_when_they_are_of_one_age() {
+        let one = node("1", "a", 0);
+        let spread = [Strategy::Spread(SpreadField::Instance)];
+        assert_eq!(stopped(&[on(&one, 1), on(&one, 3), on(&one, 2)], &spread, 3), [1, 2, 0]);
+        let twins = [on(&one, 1), on(&one, 1), on(&one, 0)];
+        let chosen: std::collections::BTreeSet<usize> =
+            (0..50).map(|seed| scale_in(&twins, &spread, 1, &SeededRandom::new(seed))[0]).collect();
+        assert_eq!(chosen, [0, 1].into());
+    }
 
     fn node(id: &str, zone: &str, cpu: i64) -> Node {
         let mut node = Node { id: id.to_owned(), ..Node::default() };
@@ -106,8 +132,8 @@ mod tests {
     fn without_a_strategy_the_fullest_instance_of_the_fullest_zone_loses_its_newest_task() {
         let (a, b, b2) = (node("1", "a", 0), node("2", "b", 0), node("3", "b", 0));
         let tasks = [on(&a, 9), on(&b, 1), on(&b, 2), on(&b2, 8)];
-        assert_eq!(scale_in(&tasks, &service_default(), 1), [2]);
-        assert_eq!(scale_in(&tasks, &service_default(), 9).len(), 4);
+        assert_eq!(stopped(&tasks, &service_default(), 1), [2]);
+        assert_eq!(stopped(&tasks, &service_default(), 9).len(), 4);
     }
 
     // spec: 15-013
@@ -116,20 +142,21 @@ mod tests {
         let (a, b) = (node("1", "a", 0), node("2", "b", 0));
         let tasks = [on(&a, 1), on(&a, 2), on(&b, 3)];
         let zones = [Strategy::Spread(SpreadField::Attribute(ZONE.to_owned()))];
-        assert_eq!(scale_in(&tasks, &zones, 1), [1]);
+        assert_eq!(stopped(&tasks, &zones, 1), [1]);
     }
 
+    // spec: 14-034
     #[test]
     fn a_binpack_empties_the_instance_that_has_the_most_left() {
         let (full, empty) = (node("1", "a", 5), node("2", "a", 50));
         let tasks = [on(&full, 1), on(&empty, 2), on(&full, 3)];
-        assert_eq!(scale_in(&tasks, &[Strategy::Binpack(BinpackField::Cpu)], 2), [1, 2]);
+        assert_eq!(stopped(&tasks, &[Strategy::Binpack(BinpackField::Cpu)], 2), [1, 2]);
     }
 
     #[test]
     fn what_does_not_run_yet_goes_first() {
         let one = node("1", "a", 5);
         let tasks = [on(&one, 1), Candidate { running: false, ..on(&one, 0) }];
-        assert_eq!(scale_in(&tasks, &service_default(), 1), [1]);
+        assert_eq!(stopped(&tasks, &service_default(), 1), [1]);
     }
 }

@@ -10,7 +10,7 @@ impl World {
         plan_run_task(self.engine(), &self.context, &input).await.unwrap()
     }
 
-    async fn explained(&self, resource: &Json) -> api::ExplainResponse {
+    pub(super) async fn explained(&self, resource: &Json) -> api::ExplainResponse {
         let resource = Some(resource.as_str().unwrap().to_owned());
         explain(self.engine(), &self.context, &api::ExplainRequest { cluster: None, resource }).await.unwrap()
     }
@@ -120,7 +120,9 @@ async fn a_stopped_and_a_waiting_task_are_explained() {
     world.report(&task, "RUNNING", None).await;
     world.report(&task, "STOPPED", Some(7)).await;
     let stopped = world.explained(&task).await;
-    assert_eq!(stopped.summary.as_deref(), Some("The task has stopped: Essential container in task exited"));
+    let expected =
+        "The task has stopped: Essential container in task exited. Container main ended by itself with exit code 7";
+    assert_eq!(stopped.summary.as_deref(), Some(expected));
     assert!(stopped.details.unwrap().contains(&"Container main is STOPPED, exit code 7".to_owned()));
 }
 

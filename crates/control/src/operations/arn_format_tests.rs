@@ -122,12 +122,15 @@ async fn an_agent_that_registers_again_keeps_the_short_arn() {
     assert!(anew.as_str().unwrap().starts_with(&world.arn("container-instance/default/")), "{anew}");
 }
 
+// spec: 09-014
 #[tokio::test]
 async fn tasks_of_a_service_have_the_format_of_its_maker() {
     let world = world().await;
     choose(&world, "disabled").await;
     world.instance(1000, 1000, &[]).await;
     create_service(&world, "web").await;
+    let other = json!({"name": "taskLongArnFormat", "value": "enabled", "principalArn": "arn:aws:iam::123456789012:user/other"});
+    world.ok("PutAccountSetting", other).await;
     run_once(&ServiceScheduler::new(world.engine().clone(), ServiceSchedulerLimits::default())).await.unwrap();
     let tasks = world.ok("ListTasks", json!({"serviceName": "web"})).await["taskArns"].clone();
     uuid(&world, "task", &tasks[0]);

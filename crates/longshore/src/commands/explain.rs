@@ -23,26 +23,78 @@ pub async fn explain(args: &ExplainArgs, format: OutputFormat, seams: &Seams) ->
     output::print(format, &json!(answer), |_| lines.join("\n"))
 }
 
-/// Says where tasks would be placed.
+/// Says where tasks would be placed, or how a service would get where it is to be.
 ///
 /// # Errors
 /// The API refuses.
 pub async fn plan(args: &PlanArgs, format: OutputFormat, seams: &Seams) -> Result<(), Failure> {
     let client = Api::new(&args.api, seams)?;
+    if let Some(create_service) = args.create_service.clone() {
+        let request = api::PlanCreateServiceRequest { create_service: Some(create_service) };
+        return print_service(format, &client.longshore("PlanCreateService", &request).await?);
+    }
+    if let Some(update_service) = args.update_service.clone().or_else(|| update(args)) {
+        let request = api::PlanUpdateServiceRequest { update_service: Some(update_service) };
+        return print_service(format, &client.longshore("PlanUpdateService", &request).await?);
+    }
     let run_task = args.request.clone().unwrap_or_else(|| request(args));
     let request = api::PlanRunTaskRequest { run_task: Some(run_task) };
     let answer: api::PlanRunTaskResponse = client.longshore("PlanRunTask", &request).await?;
     let mut lines = vec![answer.summary.clone().unwrap_or_default()];
-    lines.extend(answer.placements.iter().flatten().map(|task| {
-        let id = task.container_instance_arn.as_deref().and_then(|arn| arn.rsplit('/').next());
-        let place = id.map_or_else(|| "a machine lent to Fargate".to_owned(), |id| format!("container instance {id}"));
-        let provider = task.capacity_provider.as_deref().map(|name| format!(", capacity provider {name}"));
-        let zone = task.availability_zone.as_deref().unwrap_or("no zone");
-        format!("  on {place} in {zone}{}", provider.unwrap_or_default())
-    }));
+    lines.extend(answer.placements.iter().flatten().map(|task| format!("  {}", place(task))));
     lines.extend(refusals(answer.refusals.as_deref().unwrap_or_default()));
     lines.extend(answer.smallest_change.iter().map(|change| format!("What would help: {change}")));
     output::print(format, &json!(answer), |_| lines.join("\n"))
+}
+
+fn place(task: &api::PlannedTask) -> String {
+    let id = task.container_instance_arn.as_deref().and_then(|arn| arn.rsplit('/').next());
+    let place = id.map_or_else(|| "a machine lent to Fargate".to_owned(), |id| format!("container instance {id}"));
+    let provider = task.capacity_provider.as_deref().map(|name| format!(", capacity provider {name}"));
+    let zone = task.availability_zone.as_deref().unwrap_or("no zone");
+    format!("on {place} in {zone}{}", provider.unwrap_or_default())
+}
+
+fn print_service(format: OutputFormat, answer: &api::PlanServiceResponse) -> Result<(), Failure> {
+    let number = |given: Option<i64>| given.unwrap_or(0);
+    let mut lines = vec![answer.summary.clone().unwrap_or_default()];
+    lines.push(format!(
+        "At most {} tasks at once; at least {} healthy.",
+        number(answer.maximum_tasks),
+        number(answer.minimum_healthy_tasks)
+    ));
+    for (at, step) in answer.steps.iter().flatten().enumerate() {
+        lines.push(format!(
+            "{}. after {} s: start {}, stop {}; then {} new and {} old",
+            at + 1,
+            number(step.seconds),
+            number(step.started),
+            number(step.stopped),
+            number(step.new_tasks),
+            number(step.old_tasks)
+        ));
+        lines.extend(step.placements.iter().flatten().map(|task| format!("     {}", place(task))));
+    }
+    lines.extend(answer.cause.iter().map(|cause| format!("Why it stops there: {cause}")));
+    lines.extend(refusals(answer.refusals.as_deref().unwrap_or_default()));
+    lines.extend(answer.smallest_change.iter().map(|change| format!("What would help: {change}")));
+    output::print(format, &json!(answer), |_| lines.join("\n"))
+}
+
+/// The UpdateService request that the arguments stand for, if they name a service.
+fn update(args: &PlanArgs) -> Option<String> {
+    let service = args.service.as_ref()?;
+    let mut request = json!({"cluster": args.cluster, "service": service});
+    if let Some(definition) = &args.task_definition {
+        request["taskDefinition"] = json!(definition);
+    }
+    if let Some(desired) = args.desired_count {
+        request["desiredCount"] = json!(desired);
+    }
+    if args.force_new_deployment {
+        request["forceNewDeployment"] = json!(true);
+    }
+    Some(request.to_string())
 }
 
 /// The RunTask request that the arguments stand for.

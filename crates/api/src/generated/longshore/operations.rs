@@ -7,8 +7,9 @@ use super::{
     CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteAccessKeyRequest, DeleteAccessKeyResponse,
     DescribeServerRequest, DescribeServerResponse, ExplainRequest, ExplainResponse, JoinAgentRequest,
     JoinAgentResponse, ListAccessKeysRequest, ListAccessKeysResponse, ListAccountsRequest, ListAccountsResponse,
-    ListReconcilersRequest, ListReconcilersResponse, PlanRunTaskRequest, PlanRunTaskResponse,
-    RotateAgentCredentialsRequest, RotateAgentCredentialsResponse, ShutdownRequest, ShutdownResponse, error,
+    ListReconcilersRequest, ListReconcilersResponse, PlanCreateServiceRequest, PlanRunTaskRequest, PlanRunTaskResponse,
+    PlanServiceResponse, PlanUpdateServiceRequest, RotateAgentCredentialsRequest, RotateAgentCredentialsResponse,
+    ShutdownRequest, ShutdownResponse, error,
 };
 use crate::check::{self, answer};
 use crate::{Output, ServiceError, Value};
@@ -118,6 +119,16 @@ pub trait Longshore: Send + Sync {
         ready(Err(error::not_built("ListReconcilers")))
     }
 
+    /// `PlanCreateService`.
+    fn plan_create_service(
+        &self,
+        context: &Self::Context,
+        input: PlanCreateServiceRequest,
+    ) -> impl Future<Output = Result<PlanServiceResponse, ServiceError>> + Send {
+        let _ = (context, input);
+        ready(Err(error::not_built("PlanCreateService")))
+    }
+
     /// `PlanRunTask`.
     fn plan_run_task(
         &self,
@@ -126,6 +137,16 @@ pub trait Longshore: Send + Sync {
     ) -> impl Future<Output = Result<PlanRunTaskResponse, ServiceError>> + Send {
         let _ = (context, input);
         ready(Err(error::not_built("PlanRunTask")))
+    }
+
+    /// `PlanUpdateService`.
+    fn plan_update_service(
+        &self,
+        context: &Self::Context,
+        input: PlanUpdateServiceRequest,
+    ) -> impl Future<Output = Result<PlanServiceResponse, ServiceError>> + Send {
+        let _ = (context, input);
+        ready(Err(error::not_built("PlanUpdateService")))
     }
 
     /// `RotateAgentCredentials`.
@@ -171,7 +192,13 @@ pub async fn dispatch<S: Longshore>(
         "ListAccessKeys" => answer(service.list_access_keys(context, check::input(input, error::validation)?).await),
         "ListAccounts" => answer(service.list_accounts(context, check::input(input, error::validation)?).await),
         "ListReconcilers" => answer(service.list_reconcilers(context, check::input(input, error::validation)?).await),
+        "PlanCreateService" => {
+            answer(service.plan_create_service(context, check::input(input, error::validation)?).await)
+        }
         "PlanRunTask" => answer(service.plan_run_task(context, check::input(input, error::validation)?).await),
+        "PlanUpdateService" => {
+            answer(service.plan_update_service(context, check::input(input, error::validation)?).await)
+        }
         "RotateAgentCredentials" => {
             answer(service.rotate_agent_credentials(context, check::input(input, error::validation)?).await)
         }

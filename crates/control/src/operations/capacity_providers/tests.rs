@@ -76,6 +76,7 @@ async fn a_provider_has_its_group_with_all_settings() {
     assert_eq!(plain["capacityProviders"][0]["tags"], json!([]));
 }
 
+// spec: 31-011
 #[tokio::test]
 async fn what_is_not_asked_for_has_the_defaults_of_the_api() {
     let world = World::new().await;
@@ -127,6 +128,7 @@ async fn names_and_groups_belong_to_one_provider_until_it_is_deleted() {
     world.ok("CreateCapacityProvider", same_group).await;
 }
 
+// spec: 03-054
 #[tokio::test]
 async fn bad_names_groups_and_members_are_refused() {
     let world = World::new().await;
@@ -153,7 +155,7 @@ async fn bad_names_groups_and_members_are_refused() {
     assert_eq!(refused(json!({"name": "p", "managedInstancesProvider": managed})).await, "UnsupportedFeatureException");
 }
 
-// spec: 31-010
+// spec: 31-010, 03-079
 #[tokio::test]
 async fn a_deleted_provider_is_inactive_and_no_longer_listed() {
     let world = World::with_default_cluster().await;
@@ -221,6 +223,7 @@ async fn a_default_strategy_names_the_clusters_providers_of_one_kind_and_one_bas
     assert_eq!(put(&world, by_arn, json!([])).await.unwrap()["capacityProviders"], json!(["two"]));
 }
 
+// spec: 03-093
 #[tokio::test]
 async fn a_provider_that_a_task_uses_stays_with_the_cluster() {
     let world = World::with_default_cluster().await;

@@ -155,7 +155,7 @@ async fn active_clusters_are_listed_by_name_in_pages() {
     }
 }
 
-// spec: 03-097, 19-084
+// spec: 03-097, 19-084, 31-013
 #[tokio::test]
 async fn container_insights_is_the_only_setting() {
     let world = World::new().await;
@@ -170,6 +170,7 @@ async fn container_insights_is_the_only_setting() {
     }
 }
 
+// spec: 31-013
 #[tokio::test]
 async fn an_update_keeps_what_it_does_not_name() {
     let world = World::new().await;
@@ -251,7 +252,7 @@ async fn a_cluster_with_instances_or_tasks_is_not_deleted() {
     world.ok("DeleteCluster", json!({"cluster": "tasks"})).await;
 }
 
-// spec: 03-030, 03-058, 03-059, 03-091, 03-092, 03-094
+// spec: 03-030, 03-058, 03-059, 03-083, 03-091, 03-092, 03-094
 #[tokio::test]
 async fn providers_and_strategy_are_replaced_together() {
     let world = World::new().await;
@@ -279,6 +280,10 @@ async fn providers_and_strategy_are_replaced_together() {
     }
     let answer = world.ok("PutClusterCapacityProviders", put(json!(["FARGATE_SPOT"]), json!([]))).await;
     assert_eq!(answer["cluster"]["capacityProviders"], json!(["FARGATE_SPOT"]));
+    let later = put(json!(["FARGATE_SPOT", "FARGATE"]), json!([]));
+    world.ok("PutClusterCapacityProviders", later).await;
+    let shown = world.ok("DescribeClusters", json!({"clusters": ["web"]})).await["clusters"][0].clone();
+    assert_eq!(shown["capacityProviders"], json!(["FARGATE_SPOT", "FARGATE"]));
     assert_eq!(answer["cluster"]["defaultCapacityProviderStrategy"], json!([]));
 }
 

@@ -13,8 +13,8 @@ mod tests;
 mod update;
 mod view;
 
-pub(crate) use create::create;
 pub use create::create_service;
+pub(crate) use create::{create, prepare as prepare_create};
 pub use delete::delete_service;
 pub use describe::{describe_services, list_services, list_services_by_namespace};
 pub(crate) use rollout::deployment;
@@ -23,8 +23,8 @@ pub use service_deployments::{
     continue_service_deployment, describe_service_deployments, list_service_deployments, stop_service_deployment,
 };
 pub use service_revisions::describe_service_revisions;
-pub(crate) use update::update;
 pub use update::update_service;
+pub(crate) use update::{prepare as prepare_update, update};
 pub(crate) use view::counts;
 
 use std::sync::Arc;
@@ -34,12 +34,23 @@ use longshore_api::ecs::{Service, error};
 use longshore_model::Scope;
 use longshore_model::records::TaskDefinitionRecord;
 use longshore_model::service::ServiceRecord;
+use longshore_seams::Timestamp;
 
 use crate::operations::identifiers::name_in;
 use crate::operations::tasks::capacity::Capacity;
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::placement;
+use crate::quotas::Quotas;
 use crate::state::{ClusterState, ScopeState};
+
+/// Who makes or changes a service, where and when.
+pub(crate) struct Caller<'a> {
+    pub scope: &'a Scope,
+    /// The principal's ARN.
+    pub arn: String,
+    pub quotas: &'a Quotas,
+    pub now: Timestamp,
+}
 
 /// The service of `cluster` that `named` (name, short or long ARN) means, whatever its status.
 ///

@@ -216,7 +216,7 @@ async fn unknown_services_are_failures() {
     assert_eq!(message, "Invalid identifier: Identifier is for cluster other. Your cluster is default");
 }
 
-// spec: 16-042
+// spec: 16-042, 26-024
 #[tokio::test]
 async fn an_external_service_needs_a_name_only() {
     let world = world().await;

@@ -8,16 +8,18 @@ use longshore_api::ecs::{
 };
 use longshore_model::express::ExpressRecord;
 use longshore_model::service::{self, ServiceRecord, ServiceStatus};
+use longshore_seams::Random;
 use longshore_wire::RequestContext;
 
 use super::rollout::begin;
 use super::view::view;
-use super::{check_in_cluster, check_supported, resolve_service};
-use crate::changes::Change;
+use super::{Caller, check_in_cluster, check_supported, resolve_service};
+use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::operations::task_definitions::{Reference, resolve_active};
 use crate::service::scope_of;
+use crate::state::State;
 
 /// Changes a service. A new task definition, or `forceNewDeployment`, begins a deployment; a new
 /// desired count alone does not.
@@ -44,6 +46,25 @@ pub(crate) async fn update(
     express: Option<Box<ExpressRecord>>,
 ) -> Result<UpdateServiceResponse, ServiceError> {
     let scope = scope_of(context);
+    let now = engine.seams().clock.now();
+    let caller = Caller { scope: &scope, arn: context.principal.arn(), quotas: engine.quotas(), now };
+    let random = &*engine.seams().random;
+    engine.write(|state, changes| prepare(state, &caller, &input, express, random, changes)).await
+}
+
+/// What UpdateService does, without doing it: its changes. A dry run ends here.
+///
+/// # Errors
+/// As [`update_service`].
+pub(crate) fn prepare(
+    state: &State,
+    caller: &Caller<'_>,
+    input: &UpdateServiceRequest,
+    express: Option<Box<ExpressRecord>>,
+    random: &dyn Random,
+    changes: &mut Changes,
+) -> Result<UpdateServiceResponse, ServiceError> {
+    let Caller { scope, quotas, now, .. } = *caller;
     check_supported(&[
         (
             "serviceConnectConfiguration",
@@ -53,62 +74,57 @@ pub(crate) async fn update(
         ("vpcLatticeConfigurations", input.vpc_lattice_configurations.as_ref().is_some_and(|it| !it.is_empty())),
         ("gatewayConnectors", input.gateway_connectors.as_ref().is_some_and(|it| !it.is_empty())),
     ])?;
-    let (now, random) = (engine.seams().clock.now(), &*engine.seams().random);
-    engine
-        .write(|state, changes| {
-            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
-            let before = resolve_service(cluster, &scope, input.service.as_deref())?;
-            if before.status != ServiceStatus::Active {
-                return Err(error::service_not_active_exception("Service was not ACTIVE."));
+    let cluster = resolve_cluster(state.scope(scope), scope, input.cluster.as_deref())?;
+    let before = resolve_service(cluster, scope, input.service.as_deref())?;
+    if before.status != ServiceStatus::Active {
+        return Err(error::service_not_active_exception("Service was not ACTIVE."));
+    }
+    check_controller(before, input)?;
+    let mut record = ServiceRecord::clone(before);
+    record.settings = service::updated(&before.settings, input)?;
+    record.express = express.or(record.express);
+    if let Some(desired) = input.desired_count.filter(|_| !before.is_daemon()) {
+        quotas.check_desired_count(desired)?;
+        record.desired_count = desired;
+    }
+    let primary = before.deployments.first();
+    let external = before.controller() == DeploymentControllerType::External;
+    let current = before.sources().next().filter(|_| !external);
+    let definition = match (input.task_definition.as_deref().filter(|named| !named.is_empty()), current) {
+        (Some(named), _) => Some(resolve_active(state.scope(scope), scope, named)?),
+        // The revision that runs may have been deregistered since; it goes on.
+        (None, Some(current)) => {
+            let reference = Reference { family: &current.family, revision: Some(current.revision) };
+            reference.find(state.scope(scope))
+        }
+        (None, None) => None,
+    };
+    if let Some(definition) = definition.filter(|_| input.load_balancers.is_none()) {
+        check_balanced(before, &definition.definition)?;
+    }
+    service::check(&record.settings, record.desired_count, definition.map(|it| &it.definition))?;
+    service::settle_platform(&mut record.settings, definition.map(|it| &it.definition));
+    check_in_cluster(state.scope(scope), scope, cluster, &record.settings, definition.map(|it| &**it))?;
+    if let (Some(definition), Some(primary)) = (definition, primary) {
+        let same = definition.family == primary.family && definition.revision == primary.revision;
+        if !same || input.force_new_deployment == Some(true) || moved(&before.settings, &record.settings) {
+            begin(scope, cluster, &mut record, definition, (now, random), changes);
+        } else if primary.desired_count != record.desired_count {
+            record.deployments[0].desired_count = record.desired_count;
+            record.deployments[0].updated_at = now;
+        }
+    }
+    record.rescale(now);
+    let service = Some(view(scope, cluster, &record, true));
+    if record != **before {
+        for at in 0..record.sources().count() {
+            if let Some(source) = record.source_mut(at) {
+                source.refused = None;
             }
-            check_controller(before, &input)?;
-            let mut record = ServiceRecord::clone(before);
-            record.settings = service::updated(&before.settings, &input)?;
-            record.express = express.or(record.express);
-            if let Some(desired) = input.desired_count.filter(|_| !before.is_daemon()) {
-                engine.quotas().check_desired_count(desired)?;
-                record.desired_count = desired;
-            }
-            let primary = before.deployments.first();
-            let external = before.controller() == DeploymentControllerType::External;
-            let current = before.sources().next().filter(|_| !external);
-            let definition = match (input.task_definition.as_deref().filter(|named| !named.is_empty()), current) {
-                (Some(named), _) => Some(resolve_active(state.scope(&scope), &scope, named)?),
-                // The revision that runs may have been deregistered since; it goes on.
-                (None, Some(current)) => {
-                    let reference = Reference { family: &current.family, revision: Some(current.revision) };
-                    reference.find(state.scope(&scope))
-                }
-                (None, None) => None,
-            };
-            if let Some(definition) = definition.filter(|_| input.load_balancers.is_none()) {
-                check_balanced(before, &definition.definition)?;
-            }
-            service::check(&record.settings, record.desired_count, definition.map(|it| &it.definition))?;
-            service::settle_platform(&mut record.settings, definition.map(|it| &it.definition));
-            check_in_cluster(state.scope(&scope), &scope, cluster, &record.settings, definition.map(|it| &**it))?;
-            if let (Some(definition), Some(primary)) = (definition, primary) {
-                let same = definition.family == primary.family && definition.revision == primary.revision;
-                if !same || input.force_new_deployment == Some(true) || moved(&before.settings, &record.settings) {
-                    begin(&scope, cluster, &mut record, definition, (now, random), changes);
-                } else if primary.desired_count != record.desired_count {
-                    record.deployments[0].desired_count = record.desired_count;
-                    record.deployments[0].updated_at = now;
-                }
-            }
-            record.rescale(now);
-            let service = Some(view(&scope, cluster, &record, true));
-            if record != **before {
-                for at in 0..record.sources().count() {
-                    if let Some(source) = record.source_mut(at) {
-                        source.refused = None;
-                    }
-                }
-                changes.push(Change::PutService(scope.clone(), Arc::new(record)));
-            }
-            Ok::<_, ServiceError>(UpdateServiceResponse { service })
-        })
-        .await
+        }
+        changes.push(Change::PutService(scope.clone(), Arc::new(record)));
+    }
+    Ok::<_, ServiceError>(UpdateServiceResponse { service })
 }
 
 /// The containers and ports that load balancers were given must stay in the task definition (guide chapter 24).

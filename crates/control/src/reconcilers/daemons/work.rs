@@ -20,7 +20,7 @@ use crate::operations::tasks::capacity::{Spot, Unplaced, candidates};
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::placement;
 use crate::reconcilers::services::launch::unplaced;
-use crate::reconcilers::services::work::may_host;
+use crate::reconcilers::services::may_host;
 use crate::state::{ClusterState, InstanceState, ScopeState};
 
 /// Most tasks that one step starts, and most that it stops: a transaction has its limits.

@@ -21,24 +21,29 @@ mod tests_health;
 #[cfg(test)]
 mod tests_placement;
 #[cfg(test)]
+mod tests_rules;
+#[cfg(test)]
 mod tests_service_deployments;
 #[cfg(test)]
 mod tests_stages;
 
 pub use expiry::{ServiceExpiry, ServiceExpiryLimits};
 pub use signals::{NoSignals, ServiceSignals, TargetHealth};
+pub(crate) use work::{Conditions, may_host};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_api::ServiceError;
-use longshore_seams::BoxFuture;
+use longshore_model::{Id, Scope};
+use longshore_seams::{BoxFuture, Timestamp};
 
-use self::work::{Conditions, Work};
+use self::work::Work;
 use super::agenda::{Agenda, Key};
 use super::{Reconciler, Reconcilers, Round, Waker};
-use crate::changes::Change;
+use crate::changes::{Change, Changes};
 use crate::engine::Engine;
+use crate::state::State;
 
 /// Most services of one round.
 const BATCH: usize = 64;
@@ -113,25 +118,7 @@ impl ServiceScheduler {
         let (changed, due) = self
             .engine
             .write(|state, changes| {
-                if state.closing {
-                    return Ok((false, None));
-                }
-                let records = state.scope(scope);
-                let Some(cluster) = records.clusters.get(cluster) else { return Ok((false, None)) };
-                let Some(before) = cluster.services.get(name) else { return Ok((false, None)) };
-                let mut work = Work::new(scope, records, cluster, before, conditions);
-                work.run();
-                let due = work.due;
-                let known = cluster.service_deployment(before);
-                if let Some(deployment) = work.deployment.filter(|it| known.is_none_or(|known| **known != *it)) {
-                    changes.push(Change::PutServiceDeployment(scope.clone(), Arc::new(deployment)));
-                }
-                for task in work.changed {
-                    changes.push(Change::PutTask(scope.clone(), Arc::new(task)));
-                }
-                if work.record != **before {
-                    changes.push(Change::PutService(scope.clone(), Arc::new(work.record)));
-                }
+                let due = advance(state, scope, *cluster, name, conditions, changes);
                 Ok::<_, ServiceError>((!changes.is_empty(), due))
             })
             .await?;
@@ -141,6 +128,36 @@ impl ServiceScheduler {
         self.agenda.wait(key, due);
         Ok(())
     }
+}
+
+/// One step of one service: what it does goes to `changes`. Answers when to look again though nothing may have happened.
+pub(crate) fn advance(
+    state: &State,
+    scope: &Scope,
+    cluster: Id,
+    name: &str,
+    conditions: Conditions<'_>,
+    changes: &mut Changes,
+) -> Option<Timestamp> {
+    if state.closing {
+        return None;
+    }
+    let records = state.scope(scope);
+    let cluster = records.clusters.get(&cluster)?;
+    let before = cluster.services.get(name)?;
+    let mut work = Work::new(scope, records, cluster, before, conditions);
+    work.run();
+    let known = cluster.service_deployment(before);
+    if let Some(deployment) = work.deployment.filter(|it| known.is_none_or(|known| **known != *it)) {
+        changes.push(Change::PutServiceDeployment(scope.clone(), Arc::new(deployment)));
+    }
+    for task in work.changed {
+        changes.push(Change::PutTask(scope.clone(), Arc::new(task)));
+    }
+    if work.record != **before {
+        changes.push(Change::PutService(scope.clone(), Arc::new(work.record)));
+    }
+    work.due
 }
 
 /// The service that a change is about.

@@ -70,7 +70,7 @@ pub(super) fn says(service: &Value, message: &str) -> bool {
     events.iter().any(|event| event["message"].as_str().unwrap().contains(message))
 }
 
-// spec: 15-001, 23-016, 24-015
+// spec: 15-001, 23-016, 24-015, 14-060
 #[tokio::test]
 async fn a_service_starts_its_tasks_and_becomes_steady() {
     let (world, _) = world(2).await;
@@ -194,7 +194,7 @@ async fn a_task_that_fits_nowhere_is_said_once_and_placed_when_there_is_room() {
     assert_eq!(tasks(&world).await.len(), 1);
 }
 
-// spec: 15-002, 15-004
+// spec: 15-002, 15-004, 26-030
 #[tokio::test]
 async fn a_daemon_has_one_task_on_each_active_instance() {
     let (world, instances) = world(2).await;

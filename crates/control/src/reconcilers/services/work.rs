@@ -39,7 +39,7 @@ pub(super) struct Live<'a> {
 
 /// Under which conditions a step is made.
 #[derive(Clone, Copy)]
-pub(super) struct Conditions<'a> {
+pub(crate) struct Conditions<'a> {
     pub now: Timestamp,
     pub random: &'a dyn Random,
     pub limits: ServiceSchedulerLimits,
@@ -247,15 +247,19 @@ impl<'a> Work<'a> {
             let protected = |at: &usize| work.live[*at].task.protected_until.is_some_and(|until| until > work.now);
             let among: Vec<usize> = among.into_iter().filter(|at| !protected(at)).collect();
             let candidates: Vec<Candidate<'_>> = among.iter().map(|at| work.candidate(*at)).collect();
-            scale_in(&candidates, &strategies, count).into_iter().map(|chosen| among[chosen]).collect()
+            scale_in(&candidates, &strategies, count, work.random).into_iter().map(|chosen| among[chosen]).collect()
         };
         let mut stops = choose(self, self.which(|it| it.is_new(at)), next.stop_new);
+        let protected = stops.len() < next.stop_new;
         let unhealthy = self.which(|it| seen(it) && self.is_dispensable(it, at, bounds.floor));
         stops.extend(choose(self, unhealthy, next.stop_old_unhealthy));
         stops.extend(choose(self, self.which(|it| seen(it) && !it.is_new(at) && it.healthy), next.stop_old_healthy));
         self.stop(stops);
         if next.deadlock {
             self.refuse(at, "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.");
+        } else if protected {
+            let set = self.source(at).map(|it| it.id.clone()).unwrap_or_default();
+            self.refuse(at, &format!("was unable to reach steady state because task set ({set}) was unable to scale in. Reason: The number of protected tasks are more than the desired count of tasks."));
         } else if next.start > 0 {
             self.start(at, next.start.min(AT_ONCE.saturating_sub(self.changed.len())));
         } else {
@@ -400,7 +404,7 @@ impl std::fmt::Debug for Work<'_> {
 }
 
 /// Whether the daemon belongs on the instance, be there room now or not.
-pub(in crate::reconcilers) fn may_host(instance: &InstanceState, request: &Request) -> bool {
+pub(crate) fn may_host(instance: &InstanceState, request: &Request) -> bool {
     let bars = |refusal: &Refusal| matches!(refusal, Refusal::Inactive | Refusal::Attribute(_) | Refusal::MemberOf);
     !refusals(instance.node(), request).iter().any(bars)
 }

@@ -5,6 +5,28 @@ use crate::member::{put, structures};
 use crate::{Members, Path, ReadError, Shape, Value, Violation, Writer, check};
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlanCreateServiceRequest {
+    pub create_service: Option<String>,
+}
+
+impl Shape for PlanCreateServiceRequest {
+    fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
+        let members = Members::of(value, at)?;
+        Ok(Self { create_service: members.get("createService", at)? })
+    }
+
+    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
+        check::required(&self.create_service, "createService", at, violations);
+    }
+
+    fn write(&self, writer: &mut dyn Writer) {
+        writer.begin_structure();
+        put(writer, "createService", &self.create_service);
+        writer.end_structure();
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlanRunTaskRequest {
     pub run_task: Option<String>,
 }
@@ -59,6 +81,107 @@ impl Shape for PlanRunTaskResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlanServiceResponse {
+    pub summary: Option<String>,
+    pub converges: Option<bool>,
+    pub cause: Option<String>,
+    pub maximum_tasks: Option<i64>,
+    pub minimum_healthy_tasks: Option<i64>,
+    pub steps: Option<Vec<PlannedStep>>,
+    pub events: Option<Vec<String>>,
+    pub refusals: Option<Vec<InstanceRefusal>>,
+    pub smallest_change: Option<String>,
+}
+
+impl Shape for PlanServiceResponse {
+    fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
+        let members = Members::of(value, at)?;
+        Ok(Self {
+            summary: members.get("summary", at)?,
+            converges: members.get("converges", at)?,
+            cause: members.get("cause", at)?,
+            maximum_tasks: members.get("maximumTasks", at)?,
+            minimum_healthy_tasks: members.get("minimumHealthyTasks", at)?,
+            steps: members.get("steps", at)?,
+            events: members.get("events", at)?,
+            refusals: members.get("refusals", at)?,
+            smallest_change: members.get("smallestChange", at)?,
+        })
+    }
+
+    fn write(&self, writer: &mut dyn Writer) {
+        writer.begin_structure();
+        put(writer, "summary", &self.summary);
+        put(writer, "converges", &self.converges);
+        put(writer, "cause", &self.cause);
+        put(writer, "maximumTasks", &self.maximum_tasks);
+        put(writer, "minimumHealthyTasks", &self.minimum_healthy_tasks);
+        put(writer, "steps", &self.steps);
+        put(writer, "events", &self.events);
+        put(writer, "refusals", &self.refusals);
+        put(writer, "smallestChange", &self.smallest_change);
+        writer.end_structure();
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlanUpdateServiceRequest {
+    pub update_service: Option<String>,
+}
+
+impl Shape for PlanUpdateServiceRequest {
+    fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
+        let members = Members::of(value, at)?;
+        Ok(Self { update_service: members.get("updateService", at)? })
+    }
+
+    fn validate(&self, at: &mut Path, violations: &mut Vec<Violation>) {
+        check::required(&self.update_service, "updateService", at, violations);
+    }
+
+    fn write(&self, writer: &mut dyn Writer) {
+        writer.begin_structure();
+        put(writer, "updateService", &self.update_service);
+        writer.end_structure();
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlannedStep {
+    pub seconds: Option<i64>,
+    pub started: Option<i64>,
+    pub stopped: Option<i64>,
+    pub new_tasks: Option<i64>,
+    pub old_tasks: Option<i64>,
+    pub placements: Option<Vec<PlannedTask>>,
+}
+
+impl Shape for PlannedStep {
+    fn read(value: &Value, at: &mut Path) -> Result<Self, ReadError> {
+        let members = Members::of(value, at)?;
+        Ok(Self {
+            seconds: members.get("seconds", at)?,
+            started: members.get("started", at)?,
+            stopped: members.get("stopped", at)?,
+            new_tasks: members.get("newTasks", at)?,
+            old_tasks: members.get("oldTasks", at)?,
+            placements: members.get("placements", at)?,
+        })
+    }
+
+    fn write(&self, writer: &mut dyn Writer) {
+        writer.begin_structure();
+        put(writer, "seconds", &self.seconds);
+        put(writer, "started", &self.started);
+        put(writer, "stopped", &self.stopped);
+        put(writer, "newTasks", &self.new_tasks);
+        put(writer, "oldTasks", &self.old_tasks);
+        put(writer, "placements", &self.placements);
+        writer.end_structure();
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlannedTask {
     pub container_instance_arn: Option<String>,
     pub launch_type: Option<String>,
@@ -91,7 +214,11 @@ impl Shape for PlannedTask {
 }
 
 structures! {
+    PlanCreateServiceRequest,
     PlanRunTaskRequest,
     PlanRunTaskResponse,
+    PlanServiceResponse,
+    PlanUpdateServiceRequest,
+    PlannedStep,
     PlannedTask,
 }
