@@ -302,6 +302,10 @@ async fn commit_loop(
 
 /// Entries read and decoded at a time when the state is loaded.
 const LOAD_PAGE: usize = 1_000;
+/// So many times its stored size a record takes when it is decoded, about.
+const DECODED_SIZE: usize = 2;
+/// Bytes beyond which a page's records are left to grow the heap by themselves.
+const DECODED_AT_MOST: usize = 16 << 20;
 /// Pages that are read or decoded while earlier ones go into the state.
 const PAGES_AHEAD: usize = 4;
 
@@ -359,9 +363,21 @@ async fn load(store: Arc<dyn Store>, seams: &Seams) -> Result<State, EngineError
     Ok(state)
 }
 
+/// Has the allocator grow this thread's heap once for records of so many stored bytes. glibc's grows it by 4 KiB at a
+/// time otherwise, each time with a system call that holds up all other threads, and a million records take gigabytes.
+/// What is freed here stays the heap's, and costs no memory until it is written to.
+fn make_room(stored: usize) {
+    // An allocation as large as this is mapped; freeing it raises the size from which on they are, and the one up to
+    // which a heap keeps what is free at its end.
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(DECODED_AT_MOST)));
+    let decoded = stored.saturating_mul(DECODED_SIZE).min(DECODED_AT_MOST / 2);
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(decoded)));
+}
+
 fn decode_elsewhere(page: Page, seams: &Seams) -> Decoded {
     let (done, decoded) = oneshot::channel();
     let decode = move || {
+        make_room(page.entries.iter().map(|entry| entry.value.len()).sum());
         let changes = page.entries.iter().filter_map(|entry| load_change(&entry.key, &entry.value).transpose());
         let _ = done.send(changes.collect());
     };
