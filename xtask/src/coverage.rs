@@ -42,6 +42,7 @@ type Citations = BTreeMap<String, Vec<String>>;
 const AWAITABLE: [&str; 24] = [
     "App Mesh",
     "Application Auto Scaling",
+    "Auto Scaling",
     "Cloud Map",
     "CloudFormation",
     "CloudWatch",
@@ -49,7 +50,6 @@ const AWAITABLE: [&str; 24] = [
     "command line",
     "console",
     "EC2",
-    "EC2 Auto Scaling",
     "ECR",
     "EFS",
     "EventBridge",

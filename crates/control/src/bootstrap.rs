@@ -27,6 +27,7 @@ pub async fn default_cluster(engine: &Engine, scope: &Scope) -> Result<(), Servi
                 name: DEFAULT_CLUSTER.to_owned(),
                 status: ClusterStatus::Active,
                 created_at: now,
+                deleted_at: None,
                 settings: Vec::new(),
                 configuration: None,
                 capacity_providers: Vec::new(),

@@ -23,6 +23,8 @@ use crate::keys;
 pub enum Change {
     /// A cluster was made or changed.
     PutCluster(Scope, Arc<ClusterRecord>),
+    /// An INACTIVE cluster was forgotten, when nothing was in it any more.
+    DeleteCluster(Scope, Id),
     /// A family's counter moved. Comes before the revision it counts.
     PutFamily(Scope, Arc<FamilyRecord>),
     /// A task definition was registered or changed.
@@ -110,6 +112,7 @@ impl Change {
     pub(crate) fn op(&self) -> Option<Op> {
         Some(match self {
             Self::PutCluster(scope, record) => Op::Put(keys::cluster(scope, record.id), encode(&**record)),
+            Self::DeleteCluster(scope, id) => Op::Delete(keys::cluster(scope, *id)),
             Self::PutFamily(scope, record) => Op::Put(keys::family(scope, &record.family), encode(&**record)),
             Self::PutTaskDefinition(scope, record) => {
                 Op::Put(keys::task_definition(scope, &record.family, record.revision), encode(&**record))

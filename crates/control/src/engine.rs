@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::changes::{Change, Changes};
 use crate::events;
 use crate::keys::{self, Kind};
+use crate::launch_rate::LaunchRate;
 use crate::quotas::Quotas;
 use crate::state::State;
 
@@ -68,6 +69,7 @@ struct Guarded {
 pub struct Engine {
     inner: Arc<Inner>,
     quotas: Quotas,
+    launch_rate: Arc<LaunchRate>,
 }
 
 struct Inner {
@@ -112,7 +114,7 @@ impl Engine {
         });
         let weak = Arc::downgrade(&inner);
         seams.spawner.spawn("commit", Box::pin(commit_loop(weak, queue, durable_sender, on_fatal)));
-        Ok(Self { inner, quotas: Quotas::default() })
+        Ok(Self { inner, quotas: Quotas::default(), launch_rate: Arc::default() })
     }
 
     /// The same engine, with other quotas for what is made through it.
@@ -126,6 +128,11 @@ impl Engine {
     #[must_use]
     pub fn quotas(&self) -> &Quotas {
         &self.quotas
+    }
+
+    /// How fast tasks on Fargate were started.
+    pub(crate) fn launch_rate(&self) -> &LaunchRate {
+        &self.launch_rate
     }
 
     /// The seams that this control plane runs on.

@@ -23,7 +23,7 @@ use self::service::Subject;
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::operations::services::find_service;
-use crate::operations::tasks::capacity::{Placed, Unplaced, on_fargate};
+use crate::operations::tasks::capacity::{Means, Placed, Unplaced, on_fargate};
 use crate::operations::tasks::find_task;
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::run;
@@ -83,6 +83,12 @@ fn why(scope: &Scope, cluster: &ClusterState, launch: &Launch<'_>, request: &Req
                         .to_owned(),
                 );
             }
+            Unplaced::Quota(quota) => {
+                let name = quota.name();
+                why.smallest_change = Some(format!(
+                    "Raise the quota {name} ('longshore server --quota {name}=NUMBER'), or stop tasks that it counts."
+                ));
+            }
             Unplaced::Empty(None) => {
                 why.smallest_change = Some(format!(
                     "Register a container instance in the cluster {}, or set one of its own to ACTIVE.",
@@ -131,11 +137,11 @@ pub async fn plan_run_task(
     let asked = ecs::RunTaskRequest::read(&value, &mut longshore_api::Path::default());
     let asked = asked.map_err(|error| invalid(format!("runTask is no RunTask request: {error}")))?;
     let count = run::count_of(&asked)?;
-    let random = &*engine.seams().random;
+    let means = Means { random: &*engine.seams().random, quotas: engine.quotas() };
     engine
         .read(|state| {
             let cluster = resolve_cluster(state.scope(&scope), &scope, asked.cluster.as_deref())?;
-            let planned = run::plan(&asked, count, state, &scope, cluster, &context.principal.arn(), random)?;
+            let planned = run::plan(&asked, count, state, &scope, cluster, &context.principal.arn(), means)?;
             let (launch, placed) = (&planned.launch, &planned.placed);
             let why = why(&scope, cluster, launch, &planned.request, placed);
             let missing = count - placed.spots.len();
@@ -184,7 +190,8 @@ pub async fn explain(
 ) -> Result<api::ExplainResponse, ServiceError> {
     let scope = scope_of(context);
     let named = input.resource.as_deref().unwrap_or("");
-    let (now, random) = (engine.seams().clock.now(), &*engine.seams().random);
+    let now = engine.seams().clock.now();
+    let means = Means { random: &*engine.seams().random, quotas: engine.quotas() };
     engine
         .read(|state| {
             let records = state.scope(&scope);
@@ -194,7 +201,7 @@ pub async fn explain(
                 return Ok(task::explain(&scope, records, cluster, task, now));
             }
             if let Ok(Some(service)) = find_service(cluster, &scope, named) {
-                return Ok(Subject { scope: &scope, records, cluster, service, now, random }.explain());
+                return Ok(Subject { scope: &scope, records, cluster, service, now, means }.explain());
             }
             Err(ServiceError::client(
                 "ResourceNotFoundException",

@@ -17,6 +17,7 @@ pub mod history;
 pub mod identity;
 pub mod keyring;
 mod keys;
+mod launch_rate;
 pub mod operations;
 pub mod pagination;
 pub mod quotas;

@@ -1,7 +1,9 @@
 //! How much of something an account, a cluster or a service may have: the adjustable quotas of ECS.
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::error;
+use longshore_api::ecs::{LaunchType, error};
+use longshore_model::capacity_provider::FARGATE_SPOT;
+use longshore_model::records::{TaskRecord, TaskStatus};
 
 /// Adjustable quotas. The defaults are those of AWS today (its guide of 2020, chapter 22, had lower ones).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,15 @@ pub struct Quotas {
     pub services_per_cluster: usize,
     /// Desired count of a service.
     pub tasks_per_service: usize,
+    /// Tasks on Fargate, other than on FARGATE_SPOT, of an account in a region.
+    pub fargate_tasks: usize,
+    /// Tasks on FARGATE_SPOT of an account in a region.
+    pub fargate_spot_tasks: usize,
+    /// Tasks on Fargate with a public address of an account in a region.
+    pub fargate_public_ips: usize,
+    /// Tasks that RunTask may start on Fargate in a second, with bursts of five times as many; 0 for any number.
+    /// On-Demand and Spot are counted apart.
+    pub fargate_launches_per_second: usize,
 }
 
 impl Default for Quotas {
@@ -23,6 +34,97 @@ impl Default for Quotas {
             container_instances_per_cluster: 5_000,
             services_per_cluster: 5_000,
             tasks_per_service: 5_000,
+            fargate_tasks: 1_000,
+            fargate_spot_tasks: 1_000,
+            fargate_public_ips: 1_000,
+            // Machines of one's own are slow by themselves; AWS has 20.
+            fargate_launches_per_second: 0,
+        }
+    }
+}
+
+/// Tasks on Fargate that have not stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FargateTasks {
+    /// Other than on FARGATE_SPOT.
+    pub on_demand: usize,
+    /// On FARGATE_SPOT.
+    pub spot: usize,
+    /// With a public address.
+    pub public_ips: usize,
+}
+
+impl FargateTasks {
+    /// What a task counts.
+    #[must_use]
+    pub fn of(task: &TaskRecord) -> Self {
+        if task.launch_type != LaunchType::Fargate || task.last_status == TaskStatus::Stopped {
+            return Self::default();
+        }
+        let on_spot = task.capacity_provider.as_deref() == Some(FARGATE_SPOT);
+        Self::one(on_spot, task.interface.as_ref().is_some_and(|interface| interface.public))
+    }
+
+    /// A single task.
+    #[must_use]
+    pub fn one(on_spot: bool, public_ip: bool) -> Self {
+        Self { on_demand: usize::from(!on_spot), spot: usize::from(on_spot), public_ips: usize::from(public_ip) }
+    }
+}
+
+impl std::ops::AddAssign for FargateTasks {
+    fn add_assign(&mut self, other: Self) {
+        self.on_demand += other.on_demand;
+        self.spot += other.spot;
+        self.public_ips += other.public_ips;
+    }
+}
+
+impl std::ops::Add for FargateTasks {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
+impl std::ops::SubAssign for FargateTasks {
+    fn sub_assign(&mut self, other: Self) {
+        self.on_demand -= other.on_demand;
+        self.spot -= other.spot;
+        self.public_ips -= other.public_ips;
+    }
+}
+
+/// A quota of tasks on Fargate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FargateQuota {
+    /// `fargate-tasks`
+    OnDemand,
+    /// `fargate-spot-tasks`
+    Spot,
+    /// `fargate-public-ips`
+    PublicIps,
+}
+
+impl FargateQuota {
+    /// Its name among [`Quotas::NAMES`].
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OnDemand => "fargate-tasks",
+            Self::Spot => "fargate-spot-tasks",
+            Self::PublicIps => "fargate-public-ips",
+        }
+    }
+
+    /// The failure of a task that is one too many (guide chapter 31).
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::OnDemand | Self::Spot => "You've reached the limit on the number of tasks you can run concurrently",
+            Self::PublicIps => "You've reached the limit on the number of public IP addresses that tasks can have",
         }
     }
 }
@@ -36,8 +138,16 @@ pub struct InvalidQuota {
 
 impl Quotas {
     /// Their names.
-    pub const NAMES: [&str; 4] =
-        ["clusters-per-account", "container-instances-per-cluster", "services-per-cluster", "tasks-per-service"];
+    pub const NAMES: [&str; 8] = [
+        "clusters-per-account",
+        "container-instances-per-cluster",
+        "services-per-cluster",
+        "tasks-per-service",
+        "fargate-tasks",
+        "fargate-spot-tasks",
+        "fargate-public-ips",
+        "fargate-launches-per-second",
+    ];
 
     /// The defaults, but for what `given` (`NAME=NUMBER`) says.
     ///
@@ -54,11 +164,29 @@ impl Quotas {
                 "container-instances-per-cluster" => &mut quotas.container_instances_per_cluster,
                 "services-per-cluster" => &mut quotas.services_per_cluster,
                 "tasks-per-service" => &mut quotas.tasks_per_service,
+                "fargate-tasks" => &mut quotas.fargate_tasks,
+                "fargate-spot-tasks" => &mut quotas.fargate_spot_tasks,
+                "fargate-public-ips" => &mut quotas.fargate_public_ips,
+                "fargate-launches-per-second" => &mut quotas.fargate_launches_per_second,
                 _ => return Err(invalid()),
             };
             *quota = number;
         }
         Ok(quotas)
+    }
+
+    /// The quota that an account with these tasks on Fargate has exceeded.
+    #[must_use]
+    pub fn barring(&self, tasks: &FargateTasks) -> Option<FargateQuota> {
+        if tasks.on_demand > self.fargate_tasks {
+            Some(FargateQuota::OnDemand)
+        } else if tasks.spot > self.fargate_spot_tasks {
+            Some(FargateQuota::Spot)
+        } else if tasks.public_ips > self.fargate_public_ips {
+            Some(FargateQuota::PublicIps)
+        } else {
+            None
+        }
     }
 
     /// Whether an account that has `active` clusters may make one more.
@@ -132,7 +260,11 @@ mod tests {
                 clusters_per_account: 7,
                 container_instances_per_cluster: 7,
                 services_per_cluster: 7,
-                tasks_per_service: 7
+                tasks_per_service: 7,
+                fargate_tasks: 7,
+                fargate_spot_tasks: 7,
+                fargate_public_ips: 7,
+                fargate_launches_per_second: 7,
             }
         );
         assert_eq!(Quotas::with([]).unwrap(), Quotas::default());

@@ -16,9 +16,9 @@ use crate::operations::{
     daemons, express_services, gateways, poll, services, submit, tags, task_definitions, task_sets, tasks,
 };
 use crate::reconcilers::{
-    Archiver, ArchiverLimits, ClientTokenExpiry, ContainerInstanceExpiry, DaemonScheduler, DaemonSchedulerLimits,
-    DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, Reconciler, Reconcilers, ServiceExpiry,
-    ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits,
+    Archiver, ArchiverLimits, ClientTokenExpiry, ClusterExpiry, ContainerInstanceExpiry, DaemonScheduler,
+    DaemonSchedulerLimits, DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, Reconciler, Reconcilers,
+    ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits,
     TaskDefinitionDeletion,
 };
 
@@ -49,7 +49,7 @@ impl EcsService {
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
         let daemons = DaemonScheduler::new(engine.clone(), DaemonSchedulerLimits::default());
         engine.observe(Arc::new(daemons.waker(service.reconcilers.clone())));
-        let loops: [Arc<dyn Reconciler>; 11] = [
+        let loops: [Arc<dyn Reconciler>; 12] = [
             Arc::new(EventDelivery::new(engine.clone(), history.events().clone())),
             Arc::new(scheduler),
             Arc::new(daemons),
@@ -57,6 +57,7 @@ impl EcsService {
             Arc::new(Archiver::new(engine.clone(), history.stopped_tasks().clone(), ArchiverLimits::default())),
             Arc::new(ClientTokenExpiry(engine.clone())),
             Arc::new(ContainerInstanceExpiry(engine.clone())),
+            Arc::new(ClusterExpiry(engine.clone())),
             Arc::new(TaskDefinitionDeletion(engine.clone())),
             Arc::new(ServiceExpiry::new(engine.clone(), ServiceExpiryLimits::default())),
             Arc::new(DaemonTaskDefinitionDeletion(engine.clone())),

@@ -12,7 +12,7 @@ use longshore_model::capacity_provider::CapacityProviderRecord;
 use longshore_model::daemon::DaemonRecord;
 use longshore_model::gateway::{GatewayAssociationRecord, GatewayRecord};
 use longshore_model::records::{
-    AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceStatus, DesiredStatus, GrantRecord,
+    AccessKeyRecord, AccountRecord, ClusterRecord, ClusterStatus, ContainerInstanceStatus, GrantRecord,
     IdempotencyRecord, JoinTokenRecord, OutboxRecord, TaskDefinitionRecord, TaskRecord, TaskStatus,
 };
 use longshore_model::service::{ServiceRecord, ServiceStatus};
@@ -24,11 +24,13 @@ use crate::changes::Change;
 mod family;
 mod instance;
 mod service_history;
+mod task_index;
 
 pub use family::FamilyState;
 pub(crate) use instance::is_lent;
 pub use instance::{InstanceState, LENT_GROUP, version_of};
 pub use service_history::ServiceHistory;
+pub use task_index::TaskIndex;
 
 /// Everything the control plane knows.
 #[derive(Debug, Default)]
@@ -100,114 +102,6 @@ pub struct ClusterState {
     pub placement: Index<Id>,
 }
 
-/// Ways to find tasks without looking at all of them.
-#[derive(Debug, Default)]
-pub struct TaskIndex {
-    /// By task definition family.
-    pub family: BTreeMap<String, BTreeSet<Id>>,
-    /// By `startedBy`.
-    pub started_by: BTreeMap<String, BTreeSet<Id>>,
-    /// By group.
-    pub group: BTreeMap<String, BTreeSet<Id>>,
-    /// By desired status: RUNNING.
-    pub wanted: BTreeSet<Id>,
-    /// By desired status: STOPPED.
-    pub unwanted: BTreeSet<Id>,
-    /// Not yet RUNNING.
-    pub pending: BTreeSet<Id>,
-    /// To stop, but not yet STOPPED.
-    pub stopping: BTreeSet<Id>,
-    /// STOPPED, by when.
-    pub stopped: BTreeSet<(longshore_seams::Timestamp, Id)>,
-    /// RUNNING tasks.
-    pub running_count: usize,
-    /// Numbers of RUNNING and of pending tasks by launch type.
-    pub launch_types: BTreeMap<String, (usize, usize)>,
-}
-
-fn add(index: &mut BTreeMap<String, BTreeSet<Id>>, key: &str, id: Id) {
-    match index.get_mut(key) {
-        Some(ids) => {
-            ids.insert(id);
-        }
-        None => {
-            index.insert(key.to_owned(), BTreeSet::from([id]));
-        }
-    }
-}
-
-fn remove(index: &mut BTreeMap<String, BTreeSet<Id>>, key: &str, id: Id) {
-    if let Some(ids) = index.get_mut(key) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            index.remove(key);
-        }
-    }
-}
-
-/// Whether a task counts as pending: everything before RUNNING.
-fn is_pending(task: &TaskRecord) -> bool {
-    task.last_status < TaskStatus::Running
-}
-
-impl TaskIndex {
-    fn counts(&mut self, task: &TaskRecord) -> &mut (usize, usize) {
-        let name = task.launch_type.as_str();
-        if !self.launch_types.contains_key(name) {
-            self.launch_types.insert(name.to_owned(), (0, 0));
-        }
-        self.launch_types.get_mut(name).expect("was inserted above")
-    }
-
-    fn insert(&mut self, task: &TaskRecord) {
-        // Families of daemon task definitions are others, though their names may be the same.
-        if task.daemon.is_none() {
-            add(&mut self.family, &task.family, task.id);
-        }
-        add(&mut self.group, &task.group, task.id);
-        if let Some(started_by) = &task.started_by {
-            add(&mut self.started_by, started_by, task.id);
-        }
-        match task.desired_status {
-            DesiredStatus::Running => self.wanted.insert(task.id),
-            DesiredStatus::Stopped => self.unwanted.insert(task.id),
-        };
-        if task.desired_status == DesiredStatus::Stopped && task.last_status != TaskStatus::Stopped {
-            self.stopping.insert(task.id);
-        }
-        if is_pending(task) {
-            self.pending.insert(task.id);
-            self.counts(task).1 += 1;
-        }
-        if task.last_status == TaskStatus::Running {
-            self.running_count += 1;
-            self.counts(task).0 += 1;
-        }
-        if task.last_status == TaskStatus::Stopped {
-            self.stopped.insert((task.times.stopped.unwrap_or(task.created_at), task.id));
-        }
-    }
-
-    fn remove(&mut self, task: &TaskRecord) {
-        remove(&mut self.family, &task.family, task.id);
-        remove(&mut self.group, &task.group, task.id);
-        if let Some(started_by) = &task.started_by {
-            remove(&mut self.started_by, started_by, task.id);
-        }
-        self.wanted.remove(&task.id);
-        self.unwanted.remove(&task.id);
-        self.stopping.remove(&task.id);
-        if self.pending.remove(&task.id) {
-            self.counts(task).1 -= 1;
-        }
-        if task.last_status == TaskStatus::Running {
-            self.running_count -= 1;
-            self.counts(task).0 -= 1;
-        }
-        self.stopped.remove(&(task.times.stopped.unwrap_or(task.created_at), task.id));
-    }
-}
-
 impl ClusterState {
     /// A cluster with nothing in it.
     #[must_use]
@@ -222,6 +116,16 @@ impl ClusterState {
             index: TaskIndex::default(),
             placement: Index::default(),
         }
+    }
+
+    /// Whether nothing is in it, not even what is over.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.instances.is_empty()
+            && self.tasks.is_empty()
+            && self.services.is_empty()
+            && self.service_history.is_empty()
+            && self.daemons.is_empty()
     }
 
     /// Services with this status.
@@ -382,8 +286,17 @@ impl State {
         self.scopes.get_mut(scope).expect("was inserted above")
     }
 
+    fn find_cluster(&mut self, scope: &Scope, cluster: Id) -> Option<&mut ClusterState> {
+        self.scopes.get_mut(scope)?.clusters.get_mut(&cluster)
+    }
+
+    /// What agents tell of an instance may come after it was forgotten.
+    fn find_instance(&mut self, scope: &Scope, cluster: Id, id: Id) -> Option<&mut InstanceState> {
+        self.find_cluster(scope, cluster)?.instances.get_mut(&id)
+    }
+
     fn cluster_mut(&mut self, scope: &Scope, cluster: Id) -> &mut ClusterState {
-        let found = self.scopes.get_mut(scope).and_then(|scope| scope.clusters.get_mut(&cluster));
+        let found = self.find_cluster(scope, cluster);
         found.expect("what is in a cluster is written after the cluster and deleted before it")
     }
 
@@ -405,6 +318,7 @@ impl State {
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
             Change::PutCluster(scope, record) => self.put_cluster(scope, record),
+            Change::DeleteCluster(scope, id) => self.delete_cluster(scope, *id),
             Change::PutFamily(scope, record) => FamilyState::put_in(&mut self.scope_mut(scope).families, record),
             Change::PutTaskDefinition(scope, record) => {
                 let family = self.scope_mut(scope).families.get_mut(&record.family);
@@ -484,19 +398,20 @@ impl State {
                 scope.lenders.remove(id);
             }
             Change::AgentConnected(scope, cluster, id, connected) => {
-                let cluster = self.cluster_mut(scope, *cluster);
-                if let Some(instance) = cluster.instances.get_mut(id) {
-                    instance.set_connected(*connected);
+                if let Some(cluster) = self.find_cluster(scope, *cluster) {
+                    if let Some(instance) = cluster.instances.get_mut(id) {
+                        instance.set_connected(*connected);
+                    }
+                    cluster.arrange(*id);
                 }
-                cluster.arrange(*id);
             }
             Change::ContainerInstanceChanged(scope, cluster, id) => {
-                if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
+                if let Some(instance) = self.find_instance(scope, *cluster, *id) {
                     instance.count_change();
                 }
             }
             Change::AgentChecks(scope, cluster, id, checks) => {
-                if let Some(instance) = self.cluster_mut(scope, *cluster).instances.get_mut(id) {
+                if let Some(instance) = self.find_instance(scope, *cluster, *id) {
                     instance.checks = checks.clone();
                 }
             }
@@ -580,6 +495,15 @@ impl State {
             None => {
                 scope.clusters.insert(record.id, ClusterState::new(record.clone()));
             }
+        }
+    }
+
+    fn delete_cluster(&mut self, scope: &Scope, id: Id) {
+        let scope = self.scope_mut(scope);
+        let Some(cluster) = scope.clusters.remove(&id) else { return };
+        // Its name may have gone to another incarnation.
+        if scope.names.get(&cluster.record.name) == Some(&id) {
+            scope.names.remove(&cluster.record.name);
         }
     }
 

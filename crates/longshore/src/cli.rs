@@ -158,7 +158,8 @@ pub struct ServerArgs {
     #[arg(long, env = "LONGSHORE_NO_PROFILE")]
     pub no_profile: bool,
     /// Quotas other than AWS's own, NAME=NUMBER: clusters-per-account, container-instances-per-cluster,
-    /// services-per-cluster, tasks-per-service.
+    /// services-per-cluster, tasks-per-service, fargate-tasks, fargate-spot-tasks, fargate-public-ips,
+    /// fargate-launches-per-second.
     #[arg(long, value_name = "NAME=NUMBER,…", value_delimiter = ',', env = "LONGSHORE_QUOTA")]
     pub quota: Vec<String>,
     /// TOML file with any of these settings; the environment and flags win over it.
@@ -195,6 +196,9 @@ pub struct AgentArgs {
     /// Attributes of this container instance: NAME=VALUE.
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     pub attributes: Vec<String>,
+    /// Tags that this container instance gets when it registers for the first time: a JSON object of keys and values.
+    #[arg(long, value_name = "JSON", env = "ECS_CONTAINER_INSTANCE_TAGS")]
+    pub tags: Option<String>,
     /// Lend this machine to tasks of launch type FARGATE, of every cluster, and to nothing else. It is never shown as
     /// a container instance.
     #[arg(long, env = "LONGSHORE_FARGATE", conflicts_with = "capacity_provider")]

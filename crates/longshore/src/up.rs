@@ -182,6 +182,7 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
     let runtime = runtimes::open_for_agent(args.runtime.runtime, &dir, args.runtime.subnet.as_deref(), seams).await?;
     let mut config = agent_config(&dir, &args.runtime, seams)?;
     config.attributes = attributes(&args.attributes)?;
+    config.tags = args.tags.as_deref().map(tags).transpose()?.unwrap_or_default();
     if args.fargate {
         config.attributes.insert(LENDING.to_owned(), LENDS_ONLY.to_owned());
     }
@@ -236,6 +237,11 @@ fn attributes(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
         _ => Err(Failure::usage(format!("'{text}' is no attribute: give NAME=VALUE"))),
     };
     given.iter().map(pair).collect()
+}
+
+fn tags(given: &str) -> Result<BTreeMap<String, String>, Failure> {
+    serde_json::from_str(given)
+        .map_err(|error| Failure::usage(format!("'{given}' are no tags: give a JSON object of texts ({error})")))
 }
 
 /// What there is to tell once the API answers.

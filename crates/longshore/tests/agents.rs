@@ -58,6 +58,47 @@ fn an_agent_joins_with_a_one_time_token_and_survives_either_sides_death() {
     assert_eq!(server.wait_task(&task, "STOPPED")["containers"][0]["exitCode"], 4);
 }
 
+// spec: 10-006, 10-029, 22-024, 23-018, 23-019
+#[test]
+fn a_container_instance_shows_its_machine_its_capabilities_and_its_tags() {
+    support::require_root();
+    let server = Longshore::server();
+    let tags = r#"{"environment": "Outpost", "team": "web"}"#;
+    let _agent = Agent::join_with(&server, &["--tags", tags, "--attribute", "ecs.instance-type=m5.large"]);
+    let arn = server.ecs(&["list-container-instances"])["containerInstanceArns"][0].as_str().unwrap().to_owned();
+    let listed = server.ecs(&["list-tags-for-resource", "--resource-arn", &arn]);
+    let expected = json!([{"key": "environment", "value": "Outpost"}, {"key": "team", "value": "web"}]);
+    assert_eq!(listed["tags"], expected);
+    let instance = server.ecs(&["describe-container-instances", "--container-instances", &arn]);
+    let instance = &instance["containerInstances"][0];
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for member in ["registeredResources", "remainingResources"] {
+        let resources = instance[member].as_array().unwrap();
+        let named = |name: &str| resources.iter().find(|it| it["name"] == name).unwrap().clone();
+        let cpu = json!({
+            "name": "CPU", "type": "INTEGER", "integerValue": cores * 1024, "longValue": 0, "doubleValue": 0.0,
+        });
+        assert_eq!(named("CPU"), cpu, "{member}");
+        assert!(named("MEMORY")["integerValue"].as_i64().unwrap() > 64);
+        assert_eq!(named("PORTS")["stringSetValue"], json!(["22", "2375", "2376", "51678", "51679"]));
+        assert_eq!(
+            (&named("PORTS_UDP")["type"], &named("PORTS_UDP")["stringSetValue"]),
+            (&json!("STRINGSET"), &json!([]))
+        );
+    }
+    let attributes = instance["attributes"].as_array().unwrap();
+    for name in [
+        "com.amazonaws.ecs.capability.privileged-container",
+        "com.amazonaws.ecs.capability.docker-remote-api.1.17",
+        "com.amazonaws.ecs.capability.logging-driver.json-file",
+        "ecs.instance-type",
+    ] {
+        assert!(attributes.iter().any(|it| it["name"] == name), "{name} in {attributes:?}");
+    }
+    let versions = &instance["versionInfo"];
+    assert!(["agentVersion", "agentHash", "dockerVersion"].iter().all(|it| versions[it].is_string()), "{versions}");
+}
+
 #[test]
 fn a_token_is_good_for_one_agent() {
     support::require_root();

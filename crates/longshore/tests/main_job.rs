@@ -120,7 +120,7 @@ fn how_tasks_end(runtime: &'static str) {
     let stopped = longshore.wait_task(&longshore.run("no-image"), "STOPPED");
     assert_eq!(stopped["stopCode"], "TaskFailedToStart");
     let reason = stopped["containers"][0]["reason"].as_str().unwrap_or_default();
-    assert!(reason.starts_with("CannotPull"), "{stopped}");
+    assert!(reason.starts_with("CannotPullContainerError: "), "{stopped}");
 
     longshore.register("obeys-nothing", "trap '' TERM; while :; do sleep 0.1; done", json!({"stopTimeout": 2}));
     let task = longshore.run("obeys-nothing");
@@ -137,7 +137,7 @@ fn how_tasks_end(runtime: &'static str) {
     assert!(container["reason"].as_str().unwrap_or_default().starts_with("OutOfMemoryError"), "{stopped}");
 }
 
-// spec: 24-054
+// spec: 24-054, 17-063
 #[test]
 fn a_tasks_end_is_told_with_its_reason_on_the_embedded_runtime() {
     how_tasks_end("oci");

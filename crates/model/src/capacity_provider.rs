@@ -13,7 +13,9 @@ use crate::records::Tags;
 use crate::{Arn, Scope, names, tags};
 
 /// Capacity providers that every account has without making them (guide chapter 3).
-pub const BUILT_IN: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
+pub const BUILT_IN: [&str; 2] = ["FARGATE", FARGATE_SPOT];
+/// The built-in one whose tasks may be interrupted.
+pub const FARGATE_SPOT: &str = "FARGATE_SPOT";
 /// Built-in attribute with which an agent says to which capacity provider its machine belongs.
 pub const CAPACITY_PROVIDER: &str = "ecs.longshore.capacity-provider";
 /// Beginnings of names, in any case, that are not for users.

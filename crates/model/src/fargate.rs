@@ -81,7 +81,10 @@ pub fn platform_family(definition: &TaskDefinition) -> String {
 
 #[cfg(test)]
 mod tests {
-    use longshore_api::ecs::{EphemeralStorage, RuntimePlatform};
+    use longshore_api::ecs::{
+        ContainerCondition, ContainerDefinition, ContainerDependency, EphemeralStorage, ProxyConfiguration,
+        ProxyConfigurationType, RuntimePlatform,
+    };
 
     use super::*;
 
@@ -110,6 +113,33 @@ mod tests {
         assert!(refused.message.contains("ephemeralStorage"), "{}", refused.message);
         assert!(platform_version(Some("1.3.0"), &TaskDefinition::default(), true).is_err());
         assert_eq!(platform_version(Some("1.4.0"), &large, true), Ok("1.4.0"));
+    }
+
+    // spec: 30-021
+    #[test]
+    fn proxies_dependencies_and_timeouts_are_there_since_1_3_0() {
+        let proxy = ProxyConfiguration {
+            container_name: Some("envoy".to_owned()),
+            r#type: Some(ProxyConfigurationType::Appmesh),
+            ..ProxyConfiguration::default()
+        };
+        let dependency = ContainerDependency {
+            container_name: Some("envoy".to_owned()),
+            condition: Some(ContainerCondition::Healthy),
+        };
+        let app = ContainerDefinition {
+            depends_on: Some(vec![dependency]),
+            start_timeout: Some(60),
+            stop_timeout: Some(60),
+            ..ContainerDefinition::default()
+        };
+        let meshed = TaskDefinition {
+            proxy_configuration: Some(proxy),
+            container_definitions: Some(vec![app]),
+            ..TaskDefinition::default()
+        };
+        assert_eq!(platform_version(Some("1.3.0"), &meshed, false), Ok("1.3.0"));
+        assert!(platform_version(Some("1.2.0"), &meshed, false).is_err());
     }
 
     // spec: 30-004

@@ -24,6 +24,9 @@ pub struct ClusterRecord {
     pub status: ClusterStatus,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it became INACTIVE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     /// Settings as given, e.g. `containerInsights`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<ecs::ClusterSetting>,

@@ -76,6 +76,9 @@ pub struct Interface {
     /// Its address, once the agent has reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
+    /// Whether it was asked for with a public address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
 }
 
 /// Where a network interface is in its life.
@@ -112,7 +115,7 @@ impl Interface {
     /// One that is to be made in `subnet`.
     #[must_use]
     pub fn new(attachment: String, subnet: String) -> Self {
-        Self { attachment, subnet, status: InterfaceStatus::Precreated, address: None }
+        Self { attachment, subnet, status: InterfaceStatus::Precreated, address: None, public: false }
     }
 
     /// `eni-` and 17 digits.

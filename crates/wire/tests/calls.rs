@@ -8,6 +8,9 @@ use house::{ACCOUNT, Answer, House, SECRET, TEMPORARY_KEY, TOKEN, ecs_call, post
 use longshore_api::{ecs, sts};
 use longshore_client::{ClientError, Credentials};
 use longshore_wire::{Config, Metrics, Server, StartError, Tls};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.1");
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
@@ -336,15 +339,20 @@ async fn plain_http_for_other_machines_needs_to_be_asked_for() {
     assert!(error.to_string().contains("/nowhere/cert.pem"), "{error}");
 }
 
-#[tokio::test]
-async fn https_is_served_to_clients_that_trust_the_certificate() {
-    let directory = tempfile::tempdir().unwrap();
+/// A house that serves HTTPS as `localhost`, and the path of its certificate.
+async fn secured(directory: &std::path::Path) -> (House, std::path::PathBuf) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let tls = Tls { cert: cert.clone(), key };
-    let house = House::with(|config| config.tls = Some(tls), Vec::new()).await;
+    (House::with(|config| config.tls = Some(tls), Vec::new()).await, cert)
+}
+
+#[tokio::test]
+async fn https_is_served_to_clients_that_trust_the_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let (house, cert) = secured(directory.path()).await;
     let endpoint = format!("https://localhost:{}", house.address.port());
     let client = |ca_file| {
         let options = longshore_client::Options { ca_file, ..longshore_client::Options::new(&endpoint, "us-east-1") };
@@ -362,6 +370,35 @@ async fn https_is_served_to_clients_that_trust_the_certificate() {
     let error = wary.call::<_, ecs::ListClustersResponse>(&ecs::MODEL, "ListClusters", &input).await.unwrap_err();
     assert!(matches!(&error, ClientError::Connect { reason, .. } if reason.contains("certificate")), "{error}");
     assert!(client(Some("/nowhere/ca.pem".into())).unwrap_err().to_string().contains("/nowhere/ca.pem"));
+}
+
+// spec: 20-105
+#[tokio::test]
+async fn https_is_tls_1_2_or_1_3_with_forward_secrecy() {
+    let directory = tempfile::tempdir().unwrap();
+    let (house, cert) = secured(directory.path()).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&cert).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let plain = tokio::net::TcpStream::connect(house.address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = connector.connect("localhost".try_into().unwrap(), plain).await.unwrap();
+        let (_, session) = stream.get_ref();
+        assert_eq!(session.protocol_version(), Some(version.version));
+        // Every suite of 1.3 has an ephemeral key exchange; those of 1.2 say so in their name.
+        let suite = format!("{:?}", session.negotiated_cipher_suite().unwrap().suite());
+        assert!(suite.starts_with("TLS13_") || suite.starts_with("TLS_ECDHE_"), "{suite}");
+        assert!(session.negotiated_key_exchange_group().is_some());
+    }
+    // What is not TLS gets no answer in plain.
+    let mut plain = tokio::net::TcpStream::connect(house.address).await.unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
 }
 
 #[tokio::test]

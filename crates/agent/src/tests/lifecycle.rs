@@ -91,7 +91,7 @@ async fn without_an_essential_container_the_task_ends_when_all_have() {
     assert_eq!(world.plane.reports().last().unwrap().status, STOPPED);
 }
 
-// spec: 05-123, 05-124
+// spec: 05-123, 05-124, 26-025
 #[tokio::test]
 async fn a_container_that_ignores_the_stop_signal_is_killed_after_its_stop_timeout_or_30_s() {
     for (stop_timeout, after) in [(Some(7), 7), (None, 30)] {
@@ -109,7 +109,7 @@ async fn a_container_that_ignores_the_stop_signal_is_killed_after_its_stop_timeo
     }
 }
 
-// spec: 05-115, 05-117
+// spec: 05-115, 05-117, 26-025
 #[tokio::test]
 async fn start_follows_dependencies_and_stop_goes_the_other_way() {
     let mut world = World::connected().await;
@@ -182,7 +182,7 @@ async fn healthy_waits_for_the_check_and_only_at_the_start() {
     assert_eq!(world.plane.reports().last().unwrap().status, RUNNING);
 }
 
-// spec: 05-121, 05-122
+// spec: 05-121, 05-122, 26-025
 #[tokio::test]
 async fn a_dependency_that_takes_longer_than_its_start_timeout_stops_the_task() {
     for (start_timeout, after_secs) in [(Some(5), 5), (None, 180)] {

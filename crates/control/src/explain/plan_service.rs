@@ -21,6 +21,7 @@ use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::operations::services::{Caller, prepare_create, prepare_update};
+use crate::operations::tasks::capacity::Means;
 use crate::reconcilers::ServiceSchedulerLimits;
 use crate::reconcilers::services::{Conditions, NoSignals, advance};
 use crate::service::scope_of;
@@ -100,7 +101,8 @@ async fn plan(
         .await?;
     let mut state = State::default();
     copied.iter().for_each(|change| state.apply(change));
-    let mut rehearsal = Rehearsal { state, scope: &scope, cluster, name, begun: now, now, random };
+    let means = Means { random, quotas: engine.quotas() };
+    let mut rehearsal = Rehearsal { state, scope: &scope, cluster, name, begun: now, now, means };
     Ok(rehearsal.play())
 }
 
@@ -157,7 +159,7 @@ struct Rehearsal<'a> {
     name: String,
     begun: Timestamp,
     now: Timestamp,
-    random: &'a dyn Random,
+    means: Means<'a>,
 }
 
 impl Rehearsal<'_> {
@@ -219,9 +221,9 @@ impl Rehearsal<'_> {
     }
 
     fn subject(&self) -> Subject<'_> {
-        let (scope, now, random) = (self.scope, self.now, self.random);
+        let (scope, now, means) = (self.scope, self.now, self.means);
         let (records, cluster) = (self.state.scope(scope), self.home());
-        Subject { scope, records, cluster, service: self.service(), now, random }
+        Subject { scope, records, cluster, service: self.service(), now, means }
     }
 
     fn bounds(&self) -> Bounds {
@@ -246,7 +248,8 @@ impl Rehearsal<'_> {
     fn step(&mut self) -> (Option<api::PlannedStep>, Option<Timestamp>) {
         let conditions = Conditions {
             now: self.now,
-            random: self.random,
+            random: self.means.random,
+            quotas: self.means.quotas,
             limits: ServiceSchedulerLimits::default(),
             signals: &NoSignals,
         };

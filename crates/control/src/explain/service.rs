@@ -5,11 +5,11 @@ use longshore_api::longshore as api;
 use longshore_model::Scope;
 use longshore_model::records::{DesiredStatus, TaskRecord, TaskStatus};
 use longshore_model::service::{DeploymentRecord, ServiceRecord, ServiceStatus};
-use longshore_seams::{Random, Timestamp};
+use longshore_seams::Timestamp;
 
 use super::task::{self, Verdict};
 use super::{Why, why};
-use crate::operations::tasks::capacity::{Placed, Unplaced, candidates, place_tasks};
+use crate::operations::tasks::capacity::{Means, Placed, Unplaced, candidates, place_tasks};
 use crate::reconcilers::services::launch::{launch, unplaced};
 use crate::reconcilers::services::may_host;
 use crate::state::{ClusterState, ScopeState};
@@ -26,7 +26,7 @@ pub(super) struct Subject<'a> {
     pub cluster: &'a ClusterState,
     pub service: &'a ServiceRecord,
     pub now: Timestamp,
-    pub random: &'a dyn Random,
+    pub means: Means<'a>,
 }
 
 /// Tasks of one source, counted.
@@ -193,7 +193,7 @@ impl<'a> Subject<'a> {
             let unplaced = if refused.is_empty() { Vec::new() } else { vec![Unplaced::Instances(refused)] };
             Placed { spots: Vec::new(), unplaced }
         } else {
-            place_tasks(records, cluster, &launch, &request, &capacity.order(|_| 0, 1), self.random)
+            place_tasks(records, cluster, &launch, &request, &capacity.order(|_| 0, 1), self.means)
         };
         let mut why = why(self.scope, cluster, &launch, &request, &placed);
         let verdict = placed

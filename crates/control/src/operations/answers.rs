@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 
 const MODEL: &str = include_str!("../../../api/models/ecs-2014-11-13.json");
 
-/// Errors that any operation may answer though no model lists them: the front door's own.
-const COMMON: &[&str] = &["SerializationException"];
+/// Errors that any operation may answer though no model lists them.
+const COMMON: &[&str] = &["SerializationException", "ThrottlingException"];
 
 fn model() -> &'static Json {
     static PARSED: OnceLock<Json> = OnceLock::new();

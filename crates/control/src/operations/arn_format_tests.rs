@@ -122,20 +122,34 @@ async fn an_agent_that_registers_again_keeps_the_short_arn() {
     assert!(anew.as_str().unwrap().starts_with(&world.arn("container-instance/default/")), "{anew}");
 }
 
+/// Lets a service start its tasks; answers the ARN of the first.
+async fn task_of(world: &World, service: &str) -> Value {
+    run_once(&ServiceScheduler::new(world.engine().clone(), ServiceSchedulerLimits::default())).await.unwrap();
+    world.ok("ListTasks", json!({"serviceName": service})).await["taskArns"][0].clone()
+}
+
 // spec: 09-014
 #[tokio::test]
 async fn tasks_of_a_service_have_the_format_of_its_maker() {
-    let world = world().await;
+    let mut world = world().await;
     choose(&world, "disabled").await;
     world.instance(1000, 1000, &[]).await;
     create_service(&world, "web").await;
-    let other = json!({"name": "taskLongArnFormat", "value": "enabled", "principalArn": "arn:aws:iam::123456789012:user/other"});
-    world.ok("PutAccountSetting", other).await;
-    run_once(&ServiceScheduler::new(world.engine().clone(), ServiceSchedulerLimits::default())).await.unwrap();
-    let tasks = world.ok("ListTasks", json!({"serviceName": "web"})).await["taskArns"].clone();
-    uuid(&world, "task", &tasks[0]);
-    world.report(&tasks[0], "RUNNING", None).await;
-    assert_eq!(world.task(&tasks[0]).await["lastStatus"], "RUNNING");
+    let root = world.context.principal.clone();
+    world.context.principal = Principal::ContainerInstance {
+        account: ACCOUNT.to_owned(),
+        region: world.context.region.clone(),
+        grant: "g".to_owned(),
+    };
+    choose(&world, "enabled").await;
+    let task = task_of(&world, "web").await;
+    uuid(&world, "task", &task);
+    create_service(&world, "other").await;
+    world.context.principal = root;
+    let long = task_of(&world, "other").await;
+    assert!(long.as_str().unwrap().starts_with(&world.arn("task/default/")), "{long}");
+    world.report(&task, "RUNNING", None).await;
+    assert_eq!(world.task(&task).await["lastStatus"], "RUNNING");
 }
 
 // spec: 18-002

@@ -110,6 +110,48 @@ fn expired_instances(state: &State, now: Timestamp, changes: &mut Changes) {
     }
 }
 
+/// How long an INACTIVE cluster can still be described.
+const INACTIVE_CLUSTER_LIFE: Duration = Duration::from_secs(3600);
+
+/// Forgets INACTIVE clusters after an hour, once everything that was in them is forgotten.
+#[derive(Debug)]
+pub struct ClusterExpiry(
+    /// The working set.
+    pub Engine,
+);
+
+impl Reconciler for ClusterExpiry {
+    fn name(&self) -> &'static str {
+        "cluster-expiry"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        let now = self.0.seams().clock.now();
+        Box::pin(delete(&self.0, move |state, changes| expired_clusters(state, now, changes)))
+    }
+}
+
+fn expired_clusters(state: &State, now: Timestamp, changes: &mut Changes) {
+    for (scope, state) in state.scopes() {
+        let expired = state.clusters.values().filter(|cluster| {
+            let record = &cluster.record;
+            record.status == ClusterStatus::Inactive
+                && now.since(record.deleted_at.unwrap_or(record.created_at)) > INACTIVE_CLUSTER_LIFE
+                && cluster.is_bare()
+        });
+        for cluster in expired {
+            if changes.len() == DELETED_AT_ONCE {
+                return;
+            }
+            changes.push(Change::DeleteCluster(scope.clone(), cluster.record.id));
+        }
+    }
+}
+
 /// Deletes task definitions for good that were to be deleted and that nothing uses any more.
 #[derive(Debug)]
 pub struct TaskDefinitionDeletion(

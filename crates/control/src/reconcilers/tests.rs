@@ -55,6 +55,53 @@ async fn stopped_tasks_go_to_history_after_an_hour() {
 }
 
 #[tokio::test]
+async fn a_deleted_cluster_is_forgotten_an_hour_after_everything_in_it() {
+    let (world, task) = world_with_task().await;
+    world.report(&task, "STOPPED", Some(0)).await;
+    let instances = world.ok("ListContainerInstances", json!({})).await["containerInstanceArns"].clone();
+    world.ok("DeregisterContainerInstance", json!({"containerInstance": instances[0]})).await;
+    let address = (world.scope(), world.cluster_id("default"), id_of(&instances[0]));
+    world.ok("DeleteCluster", json!({"cluster": "default"})).await;
+    let status = async || {
+        let answer = world.ok("DescribeClusters", json!({})).await;
+        if answer["failures"] == json!([]) {
+            answer["clusters"][0]["status"].clone()
+        } else {
+            answer["failures"][0]["reason"].clone()
+        }
+    };
+    let expiry = ClusterExpiry(world.engine().clone());
+    run_once(&expiry).await.unwrap();
+    assert_eq!(status().await, "INACTIVE");
+    world.clock.advance(HOUR + Duration::from_secs(1));
+    run_once(&expiry).await.unwrap();
+    assert_eq!(status().await, "INACTIVE", "its task and its instance are still there");
+    let history = history(&world);
+    let limits = ArchiverLimits::default();
+    run_once(&Archiver::new(world.engine().clone(), history.stopped_tasks().clone(), limits)).await.unwrap();
+    run_once(&ContainerInstanceExpiry(world.engine().clone())).await.unwrap();
+    run_once(&expiry).await.unwrap();
+    assert_eq!(status().await, "MISSING");
+    // An agent that is late is told nothing and breaks nothing.
+    world.change(|changes| changes.push(Change::AgentConnected(address.0, address.1, address.2, false))).await;
+    world.ok("CreateCluster", json!({})).await;
+    assert_eq!(status().await, "ACTIVE");
+    world.restarted().await.ok("DescribeClusters", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_new_cluster_keeps_its_name_when_its_predecessor_is_forgotten() {
+    let world = World::with_default_cluster().await;
+    world.ok("DeleteCluster", json!({"cluster": "default"})).await;
+    world.clock.advance(HOUR + Duration::from_secs(1));
+    world.ok("CreateCluster", json!({})).await;
+    run_once(&ClusterExpiry(world.engine().clone())).await.unwrap();
+    let world = world.restarted().await;
+    assert_eq!(world.ok("DescribeClusters", json!({})).await["clusters"][0]["status"], "ACTIVE");
+    assert_eq!(world.engine().peek(|state| state.scope(&world.scope()).clusters.len()), 1);
+}
+
+#[tokio::test]
 async fn what_happens_to_a_task_is_told_in_order_and_delivered_to_history() {
     let (world, task) = world_with_task().await;
     world.report(&task, "RUNNING", None).await;

@@ -21,10 +21,17 @@ impl Agent {
 
     /// Joins `server` with a token made for it.
     pub fn join(server: &Longshore) -> Self {
+        Self::join_with(server, &[])
+    }
+
+    /// As [`Self::join`], with further arguments.
+    pub fn join_with(server: &Longshore, extra: &[&str]) -> Self {
         let made = server.longshore_ok(&["--output", "json", "token", "create"]);
         let made: serde_json::Value = serde_json::from_str(&made).unwrap();
         let mut agent = Self::new();
-        agent.spawn(&["--join", &server.endpoint, "--token", made["token"].as_str().unwrap()]);
+        let mut arguments = vec!["--join", &server.endpoint, "--token", made["token"].as_str().unwrap()];
+        arguments.extend(extra);
+        agent.spawn(&arguments);
         agent
     }
 

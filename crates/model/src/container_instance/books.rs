@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(remaining, registered);
     }
 
-    // spec: 05-041
+    // spec: 05-041, 24-019
     #[test]
     fn no_more_than_a_hundred_ports_are_reserved_on_one_instance() {
         let mut remaining = books();

@@ -6,7 +6,7 @@ use super::{Check, Limits, environment, is_windows, linux, list, name, refuse, t
 use crate::names;
 
 /// Docker's own least memory for a container, in MiB, when the guide was written.
-const MIN_MEMORY_MIB: i32 = 4;
+pub const MIN_MEMORY_MIB: i32 = 4;
 /// Longest stop timeout on Fargate, in seconds.
 pub(super) const MAX_FARGATE_STOP_TIMEOUT: i32 = 120;
 

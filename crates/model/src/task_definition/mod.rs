@@ -19,6 +19,8 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
+
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
     ContainerDefinition, NetworkMode, OSFamily, RegisterTaskDefinitionRequest, TaskDefinition,
@@ -28,7 +30,11 @@ use longshore_api::ecs::{
 use crate::names;
 
 pub use compatibilities::{fargate_obstacle, needs_current_fargate};
+pub use container::MIN_MEMORY_MIB;
 pub use size::{is_fargate_size, parse_cpu, parse_memory};
+
+/// What `ephemeralStorage` may ask for, GiB.
+pub const EPHEMERAL_STORAGE_GIB: RangeInclusive<i32> = 21..=200;
 
 /// Bounds of a task definition (guide chapter 22, "Service quotas").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,9 +175,11 @@ fn task(definition: &TaskDefinition, limits: &Limits) -> Check {
     }
     placement_constraints(definition, limits)?;
     let storage = definition.ephemeral_storage.as_ref().and_then(|storage| storage.size_in_gi_b);
-    if let Some(size) = storage.filter(|size| !(21..=200).contains(size)) {
+    if let Some(size) = storage.filter(|size| !EPHEMERAL_STORAGE_GIB.contains(size)) {
         return Err(refuse(format!(
-            "Invalid 'sizeInGiB' setting for ephemeralStorage: {size} is not between 21 and 200."
+            "Invalid 'sizeInGiB' setting for ephemeralStorage: {size} is not between {} and {}.",
+            EPHEMERAL_STORAGE_GIB.start(),
+            EPHEMERAL_STORAGE_GIB.end()
         )));
     }
     let accelerators = list(&definition.inference_accelerators);

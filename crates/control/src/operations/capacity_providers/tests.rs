@@ -130,6 +130,20 @@ async fn names_and_groups_belong_to_one_provider_until_it_is_deleted() {
 
 // spec: 03-054
 #[tokio::test]
+async fn the_target_of_managed_scaling_is_1_to_100() {
+    let world = World::new().await;
+    let targeted = |name: &str, target: i64| provider(name, json!({"managedScaling": {"targetCapacity": target}}));
+    for (name, target) in [("low", 1), ("high", 100)] {
+        let made = world.ok("CreateCapacityProvider", targeted(name, target)).await["capacityProvider"].clone();
+        assert_eq!(made["autoScalingGroupProvider"]["managedScaling"]["targetCapacity"], target);
+    }
+    for target in [0, 101] {
+        let (code, message) = world.refused("CreateCapacityProvider", targeted("none", target)).await;
+        assert_eq!(code, "InvalidParameterException", "{message}");
+    }
+}
+
+#[tokio::test]
 async fn bad_names_groups_and_members_are_refused() {
     let world = World::new().await;
     let refused = async |input: Json| world.refused("CreateCapacityProvider", input).await.0;
@@ -141,8 +155,6 @@ async fn bad_names_groups_and_members_are_refused() {
         assert_eq!(refused(input).await, "ClientException", "{arn}");
     }
     for settings in [
-        json!({"managedScaling": {"targetCapacity": 0}}),
-        json!({"managedScaling": {"targetCapacity": 101}}),
         json!({"managedScaling": {"minimumScalingStepSize": 5, "maximumScalingStepSize": 4}}),
         json!({"managedScaling": {"status": "ON"}}),
         json!({"managedDraining": "YES"}),

@@ -73,6 +73,7 @@ fn wanted(engine: &Engine, input: &CreateClusterRequest) -> Result<ClusterRecord
         name,
         status: ClusterStatus::Active,
         created_at: engine.seams().clock.now(),
+        deleted_at: None,
         settings,
         configuration: input.configuration.clone(),
         capacity_providers: Vec::new(),

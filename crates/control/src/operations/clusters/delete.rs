@@ -16,7 +16,7 @@ use crate::operations::resolve_cluster;
 use crate::service::scope_of;
 use crate::state::ClusterState;
 
-/// Makes an empty cluster INACTIVE; it stays describable and its name is free again.
+/// Makes an empty cluster INACTIVE; it stays describable for a while and its name is free again.
 ///
 /// # Errors
 /// `ClusterNotFoundException`, `ClusterContainsContainerInstancesException`, `ClusterContainsServicesException`,
@@ -27,12 +27,16 @@ pub async fn delete(
     input: DeleteClusterRequest,
 ) -> Result<DeleteClusterResponse, ServiceError> {
     let scope = scope_of(context);
+    let now = engine.seams().clock.now();
     let cluster = engine
         .write(|state, changes| {
             let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
             check_empty(cluster)?;
-            let record =
-                Arc::new(ClusterRecord { status: ClusterStatus::Inactive, ..ClusterRecord::clone(&cluster.record) });
+            let record = Arc::new(ClusterRecord {
+                status: ClusterStatus::Inactive,
+                deleted_at: Some(now),
+                ..ClusterRecord::clone(&cluster.record)
+            });
             changes.push(Change::PutCluster(scope.clone(), record.clone()));
             Ok::<_, ServiceError>(view(&scope, cluster, &record, &BTreeSet::new()))
         })

@@ -50,6 +50,7 @@ pub async fn register_container_instance(
     let now = engine.seams().clock.now();
     let random = &*engine.seams().random;
     let tags = tags::on_creation(input.tags.as_deref())?;
+    check_resources(input.total_resources.as_deref().unwrap_or_default())?;
     let (cluster, id) = engine
         .write(|state, changes| -> Result<_, ServiceError> {
             let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
@@ -250,6 +251,22 @@ fn identity_document(input: &ecs::RegisterContainerInstanceRequest) -> IdentityD
     let text = input.instance_identity_document.as_deref().unwrap_or("");
     // Anything unreadable tells nothing: the signature is not what we go by.
     serde_json::from_str(text).unwrap_or_default()
+}
+
+/// No machine has less than nothing.
+fn check_resources(total: &[ecs::Resource]) -> Result<(), ServiceError> {
+    let negative = |resource: &&ecs::Resource| {
+        resource.integer_value.is_some_and(|value| value < 0)
+            || resource.long_value.is_some_and(|value| value < 0)
+            || resource.double_value.is_some_and(|value| value < 0.0)
+    };
+    match total.iter().find(negative) {
+        Some(resource) => Err(ecs::error::invalid_parameter_exception(format!(
+            "The resource {} of the container instance is less than 0.",
+            resource.name.as_deref().unwrap_or_default()
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn resources(input: &ecs::RegisterContainerInstanceRequest) -> Vec<ecs::Resource> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::changes::Change;
 use crate::operations::testing::{ACCOUNT, REGION, World};
 use crate::operations::testing_instances::{id_of, registration};
+use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, run_once};
 
 fn attribute<'a>(instance: &'a Value, name: &str) -> Option<&'a Value> {
     let attributes = instance["attributes"].as_array().unwrap();
@@ -385,4 +386,32 @@ async fn identifiers_that_cannot_be_right_are_said() {
     let elsewhere = world.arn(&format!("container-instance/other/{id}"));
     let message = "Invalid identifier: Identifier is for cluster other. Your cluster is default";
     assert_eq!(refused(vec![elsewhere]).await, message);
+}
+
+#[tokio::test]
+async fn a_machine_with_less_than_nothing_is_refused() {
+    let world = World::with_default_cluster().await;
+    let (code, message) = world.refused("RegisterContainerInstance", registration(-1, 1000, &[])).await;
+    assert_eq!(code, "InvalidParameterException");
+    assert_eq!(message, "The resource CPU of the container instance is less than 0.");
+}
+
+// spec: 14-116
+#[tokio::test]
+async fn of_a_retired_instance_only_service_tasks_get_successors() {
+    let world = World::with_default_cluster().await;
+    world.family("web", 1, 4, json!({})).await;
+    let retired = world.instance(1000, 1000, &[]).await;
+    let scheduler = || ServiceScheduler::new(world.engine().clone(), ServiceSchedulerLimits::default());
+    world.ok("CreateService", json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 1})).await;
+    run_once(&scheduler()).await.unwrap();
+    let alone = world.run("web").await["taskArn"].clone();
+    let other = world.instance(1000, 1000, &[]).await;
+    world.ok("DeregisterContainerInstance", json!({"containerInstance": retired, "force": true})).await;
+    run_once(&scheduler()).await.unwrap();
+    let running = world.ok("ListTasks", json!({})).await["taskArns"].clone();
+    let [successor] = running.as_array().unwrap().as_slice() else { panic!("{running}") };
+    let successor = world.task(successor).await;
+    assert_eq!((&successor["group"], &successor["containerInstanceArn"]), (&json!("service:web"), &other));
+    assert_eq!(world.task(&alone).await["desiredStatus"], "STOPPED");
 }

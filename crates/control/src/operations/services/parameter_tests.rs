@@ -148,6 +148,25 @@ async fn a_deployment_configuration_is_answered_whole() {
     }
 }
 
+// spec: 03-037, 16-022
+#[tokio::test]
+async fn a_blue_green_service_has_no_capacity_providers() {
+    let world = world().await;
+    let group = "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:u:autoScalingGroupName/g";
+    let provider = json!({"name": "mine", "autoScalingGroupProvider": {"autoScalingGroupArn": group}});
+    world.ok("CreateCapacityProvider", provider).await;
+    let providers = json!({"cluster": "default", "capacityProviders": ["mine"], "defaultCapacityProviderStrategy": []});
+    world.ok("PutClusterCapacityProviders", providers).await;
+    let balancer = json!({"targetGroupArn": "arn:g", "containerName": "main", "containerPort": 80});
+    let mut blue_green = request(json!({"deploymentController": {"type": "CODE_DEPLOY"}, "loadBalancers": [balancer]}));
+    blue_green["capacityProviderStrategy"] = json!([{"capacityProvider": "mine", "weight": 1}]);
+    let (code, message) = world.refused("CreateService", blue_green.clone()).await;
+    let expected = "The CODE_DEPLOY deployment controller does not support capacity provider strategies.";
+    assert_eq!((code, message.as_str()), ("InvalidParameterException", expected));
+    blue_green.as_object_mut().unwrap().remove("capacityProviderStrategy");
+    world.ok("CreateService", blue_green).await;
+}
+
 // spec: 04-004
 #[tokio::test]
 async fn services_of_several_families_are_scaled_apart() {

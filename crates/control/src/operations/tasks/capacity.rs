@@ -9,7 +9,7 @@ use longshore_api::ecs::{
     CPUArchitecture, CapacityProviderStrategyItem, Compatibility, LaunchType, TaskDefinition, error,
 };
 use longshore_model::Scope;
-use longshore_model::capacity_provider::{BUILT_IN, CAPACITY_PROVIDER};
+use longshore_model::capacity_provider::{BUILT_IN, CAPACITY_PROVIDER, FARGATE_SPOT};
 use longshore_model::records::{ContainerInstanceStatus, TaskStatus};
 use longshore_model::task_definition::fargate_obstacle;
 use longshore_model::vpc::Subnet;
@@ -18,6 +18,7 @@ use longshore_seams::Random;
 
 use super::launch::Launch;
 use crate::operations::capacity_providers;
+use crate::quotas::{FargateQuota, FargateTasks, Quotas};
 use crate::state::{ClusterState, InstanceState, LENT_GROUP, ScopeState};
 
 fn invalid(message: impl Into<String>) -> ServiceError {
@@ -155,6 +156,8 @@ impl Capacity {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Network {
     pub subnets: Vec<Subnet>,
+    /// Whether each task is to have a public address.
+    pub public_ip: bool,
 }
 
 impl Network {
@@ -181,6 +184,11 @@ pub(crate) struct Spot<'a> {
 }
 
 impl<'a> Spot<'a> {
+    /// Whether the task counts as one on FARGATE_SPOT.
+    pub fn is_on_fargate_spot(&self) -> bool {
+        self.provider.as_deref() == Some(FARGATE_SPOT)
+    }
+
     /// On a container instance of the cluster.
     pub fn on(launch: &Launch<'_>, instance: &'a InstanceState, gpus: Vec<String>, provider: Option<&str>) -> Self {
         let zone = instance.node().attributes.get(longshore_scheduler::ZONE).and_then(Option::as_deref);
@@ -203,8 +211,17 @@ pub(crate) enum Unplaced<'a> {
     Instances(Vec<(&'a InstanceState, Vec<Refusal>)>),
     /// Machines that are lent to Fargate, as [`Self::Instances`]; none of them had room.
     Fargate(Vec<(&'a InstanceState, Vec<Refusal>)>),
+    /// A quota of Fargate is used up.
+    Quota(FargateQuota),
     /// No container instance belongs to the capacity provider; `None` for the cluster itself.
     Empty(Option<String>),
+}
+
+/// With what places are chosen.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'a> {
+    pub random: &'a dyn Random,
+    pub quotas: &'a Quotas,
 }
 
 /// Places one task for each item of `order`, which names their capacity providers.
@@ -214,11 +231,12 @@ pub(crate) fn place_tasks<'a>(
     launch: &Launch<'_>,
     request: &Request,
     order: &[Option<&str>],
-    random: &dyn Random,
+    means: Means<'_>,
 ) -> Placed<'a> {
     if launch.launch_type == LaunchType::Fargate {
-        return place_on_fargate(records, cluster, launch, request, order, random);
+        return place_on_fargate(records, cluster, launch, request, order, means);
     }
+    let random = means.random;
     let mut counts: BTreeMap<Option<&str>, usize> = BTreeMap::new();
     for provider in order {
         *counts.entry(*provider).or_default() += 1;
@@ -270,21 +288,47 @@ pub(crate) fn on_fargate(launch: &Launch<'_>, request: &Request) -> Request {
     }
 }
 
+/// The tasks of `order` that the quotas of Fargate leave room for, and the quota that bars the others.
+fn within_quotas<'a>(
+    records: &ScopeState,
+    launch: &Launch<'_>,
+    order: &[Option<&'a str>],
+    quotas: &Quotas,
+) -> (Vec<Option<&'a str>>, Option<FargateQuota>) {
+    let mut used = FargateTasks::default();
+    for cluster in records.clusters.values() {
+        used += cluster.index.fargate;
+    }
+    let (mut within, mut over) = (Vec::with_capacity(order.len()), None);
+    for provider in order {
+        let after = used + FargateTasks::one(*provider == Some(FARGATE_SPOT), launch.network.public_ip);
+        match quotas.barring(&after) {
+            Some(quota) => over = Some(quota),
+            None => {
+                used = after;
+                within.push(*provider);
+            }
+        }
+    }
+    (within, over)
+}
+
 fn place_on_fargate<'a>(
     records: &'a ScopeState,
     cluster: &'a ClusterState,
     launch: &Launch<'_>,
     request: &Request,
     order: &[Option<&str>],
-    random: &dyn Random,
+    means: Means<'_>,
 ) -> Placed<'a> {
+    let (order, over) = within_quotas(records, launch, order, means.quotas);
     let lenders: Vec<&InstanceState> = records.lenders().collect();
     let nodes: Vec<_> = lenders.iter().map(|instance| instance.node()).collect();
     let request = on_fargate(launch, request);
-    let placement = place(&nodes, &request, order.len(), random);
-    let mut placed = Placed::default();
+    let placement = place(&nodes, &request, order.len(), means.random);
+    let mut placed = Placed { unplaced: over.map(Unplaced::Quota).into_iter().collect(), ..Placed::default() };
     let mut zones = ZoneCounts::of(cluster, &launch.group, &launch.network.subnets);
-    for (assignment, provider) in placement.assignments.into_iter().zip(order) {
+    for (assignment, provider) in placement.assignments.into_iter().zip(&order) {
         placed.spots.push(Spot {
             instance: lenders[assignment.node],
             gpus: assignment.gpus,

@@ -92,7 +92,7 @@ async fn a_fargate_task_runs_on_a_lent_machine_that_nobody_sees() {
     assert_eq!(world.ok("ListAttributes", json!({"targetType": "container-instance"})).await["attributes"], json!([]));
 }
 
-// spec: 14-105
+// spec: 14-105, 06-036
 #[tokio::test]
 async fn the_network_interface_of_a_task_is_an_attachment() {
     let world = World::with_fargate().await;
@@ -184,6 +184,30 @@ async fn fargate_takes_no_placement_constraints_or_strategies() {
         assert_eq!(code, "InvalidParameterException");
         assert!(said.starts_with(message), "{said}");
     }
+}
+
+// spec: 31-005
+#[tokio::test]
+async fn the_runtime_platform_of_a_definition_chooses_its_machines() {
+    let world = World::with_fargate().await;
+    let arm = |family: &str, own: Value| {
+        let mut input = json!({
+            "family": family, "containerDefinitions": [{"name": "main", "image": "busybox", "memory": 10}],
+            "runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"},
+        });
+        input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        input
+    };
+    world.ok("RegisterTaskDefinition", arm("arm", json!({}))).await;
+    world.instance(2048, 4096, &[]).await;
+    let refused = world.ok("RunTask", json!({"taskDefinition": "arm"})).await;
+    assert_eq!(refused["failures"][0]["reason"], "ATTRIBUTE");
+    let vpc = json!({"networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"]});
+    world.ok("RegisterTaskDefinition", arm("arm-vpc", vpc)).await;
+    world.lender(2048, 4096).await;
+    let answer = world.run_on_fargate(json!({"taskDefinition": "arm-vpc"})).await;
+    assert_eq!(answer["tasks"], json!([]));
+    assert_eq!(world.run_on_fargate(json!({})).await["failures"], json!([]));
 }
 
 // spec: 02-047, 15-025

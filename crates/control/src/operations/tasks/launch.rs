@@ -6,6 +6,7 @@ use longshore_model::records::{
     ContainerRecord, Delivery, DesiredStatus, Reservation, Tags, TaskDefinitionRecord, TaskRecord, TaskStatus,
     TaskTimes,
 };
+use longshore_model::task_definition::{EPHEMERAL_STORAGE_GIB, MIN_MEMORY_MIB};
 use longshore_model::vpc::Interface;
 use longshore_model::{Id, Scope, task};
 use longshore_scheduler::{Attribute, Constraint, Refusal, Request, Strategy};
@@ -123,12 +124,13 @@ impl<'a> Launch<'a> {
 
     /// What placement is asked.
     pub fn request(&self, constraints: Vec<Constraint>, strategies: Vec<Strategy>) -> Request {
-        let mut attributes = required_attributes(&self.definition.definition);
+        let definition = &self.definition.definition;
+        let mut attributes = required_attributes(definition);
+        if definition.runtime_platform.is_some() {
+            attributes.extend(platform_attributes(definition));
+        }
         if self.launch_type == ecs::LaunchType::External {
             attributes.push(Attribute { name: EXTERNAL.to_owned(), value: None });
-        }
-        if self.definition.definition.runtime_platform.is_some() {
-            attributes.extend(platform_attributes(&self.definition.definition));
         }
         Request {
             demand: self.reservation.clone(),
@@ -149,7 +151,10 @@ impl<'a> Launch<'a> {
         let zone = || instance.node().attributes.get(longshore_scheduler::ZONE).cloned().flatten();
         let zone = subnet.as_ref().and_then(|subnet| subnet.zone.clone()).or_else(zone);
         // An awsvpc task is PROVISIONING until its agent is at work on the network interface.
-        let interface = subnet.map(|subnet| Box::new(Interface::new(random.uuid(), subnet.id)));
+        let interface = subnet.map(|subnet| {
+            let public = self.network.public_ip;
+            Box::new(Interface { public, ..Interface::new(random.uuid(), subnet.id) })
+        });
         let last_status = if interface.is_some() { TaskStatus::Provisioning } else { TaskStatus::Pending };
         let storage = self.overrides.and_then(|it| it.ephemeral_storage.as_ref());
         let storage = storage.or(self.definition.definition.ephemeral_storage.as_ref()).and_then(|it| it.size_in_gi_b);
@@ -239,11 +244,38 @@ fn check_overrides(definition: &ecs::TaskDefinition, overrides: &ecs::TaskOverri
             "The overrides have {length} characters; at most {MAX_OVERRIDES} are allowed."
         )));
     }
-    if let Some(cpu) = overrides.cpu.as_deref().filter(|cpu| task::cpu_units(cpu).is_none()) {
+    if let Some(cpu) = overrides.cpu.as_deref().filter(|cpu| task::cpu_units(cpu).is_none_or(|units| units < 1)) {
         return Err(ecs::error::invalid_parameter_exception(format!("Invalid 'cpu' setting for task: {cpu}.")));
     }
-    if let Some(memory) = overrides.memory.as_deref().filter(|memory| task::memory_mib(memory).is_none()) {
+    let too_little = |memory: &&str| task::memory_mib(memory).is_none_or(|mib| mib < i64::from(MIN_MEMORY_MIB));
+    if let Some(memory) = overrides.memory.as_deref().filter(too_little) {
         return Err(ecs::error::invalid_parameter_exception(format!("Invalid 'memory' setting for task: {memory}.")));
+    }
+    let storage = overrides.ephemeral_storage.as_ref().and_then(|storage| storage.size_in_gi_b);
+    if let Some(size) = storage.filter(|size| !EPHEMERAL_STORAGE_GIB.contains(size)) {
+        return Err(ecs::error::invalid_parameter_exception(format!(
+            "Invalid 'sizeInGiB' setting for ephemeralStorage: {size} is not between {} and {}.",
+            EPHEMERAL_STORAGE_GIB.start(),
+            EPHEMERAL_STORAGE_GIB.end()
+        )));
+    }
+    overrides.container_overrides.iter().flatten().try_for_each(check_container_override)
+}
+
+/// An override may not reserve less than a container can have: below zero it would give room away.
+fn check_container_override(given: &ecs::ContainerOverride) -> Result<(), ServiceError> {
+    let least = [
+        ("cpu", given.cpu, 0),
+        ("memory", given.memory, MIN_MEMORY_MIB),
+        ("memoryReservation", given.memory_reservation, MIN_MEMORY_MIB),
+    ];
+    for (member, value, least) in least {
+        if let Some(value) = value.filter(|value| *value < least) {
+            let name = given.name.as_deref().unwrap_or_default();
+            return Err(ecs::error::invalid_parameter_exception(format!(
+                "Invalid '{member}' setting for the override of container '{name}': {value} is less than {least}."
+            )));
+        }
     }
     Ok(())
 }

@@ -65,5 +65,5 @@ pub(crate) fn check(
             "Error retrieving security group information for [{id}]: The security group '{id}' does not exist (ErrorCode: InvalidGroup.NotFound)"
         )));
     }
-    Ok(Network { subnets })
+    Ok(Network { subnets, public_ip: given.assign_public_ip == Some(AssignPublicIp::Enabled) })
 }

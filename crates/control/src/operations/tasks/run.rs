@@ -1,5 +1,6 @@
 //! RunTask: places tasks inside the call.
 
+use std::ops::Add;
 use std::sync::Arc;
 
 use longshore_api::{ServiceError, ecs};
@@ -7,10 +8,9 @@ use longshore_model::Scope;
 use longshore_model::fargate::NO_CAPACITY;
 use longshore_model::records::TaskRecord;
 use longshore_scheduler::Request;
-use longshore_seams::Random;
 use longshore_wire::RequestContext;
 
-use super::capacity::{Capacity, Placed, Unplaced, place_tasks};
+use super::capacity::{Capacity, Means, Placed, Unplaced, place_tasks};
 use super::launch::{Launch, failure};
 use super::placement::{constraints, strategies};
 use super::tagging::task_tags;
@@ -21,6 +21,7 @@ use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::idempotency::{Token, Used};
 use crate::operations::resolve_cluster;
 use crate::operations::task_definitions::resolve_active;
+use crate::quotas::FargateTasks;
 use crate::service::scope_of;
 use crate::state::{ClusterState, State};
 
@@ -33,7 +34,8 @@ const MAX_FAILURES: usize = 100;
 ///
 /// # Errors
 /// `ClusterNotFoundException`, `ClientException`, `InvalidParameterException`, `ConflictException`
-/// (a client token with another request), `UnsupportedFeatureException`.
+/// (a client token with another request), `UnsupportedFeatureException`; `ThrottlingException` for tasks on Fargate
+/// beyond the quota.
 pub async fn run_task(
     engine: &Engine,
     context: &RequestContext,
@@ -44,6 +46,7 @@ pub async fn run_task(
     let token = Token::of("RunTask", input.client_token.as_deref(), &input)?;
     let now = engine.seams().clock.now();
     let random = &*engine.seams().random;
+    let means = Means { random, quotas: engine.quotas() };
     engine
         .write(|state, changes| {
             let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
@@ -56,8 +59,13 @@ pub async fn run_task(
             }
             let caller = context.principal.arn();
             let Planned { launch, placed: Placed { spots, unplaced }, .. } =
-                plan(&input, count, state, &scope, cluster, &caller, random)?;
+                plan(&input, count, state, &scope, cluster, &caller, means)?;
             let failures = failures(&scope, cluster, &unplaced)?;
+            if launch.launch_type == ecs::LaunchType::Fargate {
+                let rate = engine.quotas().fargate_launches_per_second;
+                let tasks = spots.iter().map(|spot| FargateTasks::one(spot.is_on_fargate_spot(), false));
+                engine.launch_rate().take(&scope, &tasks.fold(FargateTasks::default(), Add::add), rate, now)?;
+            }
             let mut tasks = Vec::new();
             for spot in spots {
                 tasks.push(launch.record(cluster, spot, now, random));
@@ -101,14 +109,14 @@ pub(crate) fn plan<'a>(
     scope: &Scope,
     cluster: &'a ClusterState,
     caller: &str,
-    random: &dyn Random,
+    means: Means<'_>,
 ) -> Result<Planned<'a>, ServiceError> {
     let strategies = strategies(input.placement_strategy.as_deref())?;
     let (launch, capacity) = read(input, state, scope, cluster, caller)?;
     let constraints = constraints(&launch.definition.definition, input.placement_constraints.as_deref())?;
     let request = launch.request(constraints, strategies);
     let order = capacity.order(|_| 0, count);
-    let placed = place_tasks(state.scope(scope), cluster, &launch, &request, &order, random);
+    let placed = place_tasks(state.scope(scope), cluster, &launch, &request, &order, means);
     Ok(Planned { launch, request, placed })
 }
 
@@ -193,6 +201,10 @@ fn failures(
             })),
             Unplaced::Fargate(_) => {
                 let reason = Some(NO_CAPACITY.to_owned());
+                failures.push(ecs::Failure { reason, ..ecs::Failure::default() });
+            }
+            Unplaced::Quota(quota) => {
+                let reason = Some(quota.reason().to_owned());
                 failures.push(ecs::Failure { reason, ..ecs::Failure::default() });
             }
             Unplaced::Empty(provider) => {

@@ -210,6 +210,30 @@ async fn overrides_must_name_containers_of_the_definition() {
     assert_eq!((&task["memory"], &task["containers"][0]["memory"]), (&json!("100"), &json!("100")));
 }
 
+#[tokio::test]
+async fn an_override_reserves_no_less_than_a_container_can_have() {
+    let world = World::with_default_cluster().await;
+    let instance = world.instance(1000, 1000, &[]).await;
+    world.family("web", 1, 4, json!({})).await;
+    let run = |overrides: Value| json!({"taskDefinition": "web", "overrides": overrides});
+    let container = |member: &str, value: i64| json!({"containerOverrides": [{"name": "main", member: value}]});
+    for (overrides, wrong) in [
+        (container("cpu", -5000), "'cpu'"),
+        (container("memory", 3), "'memory'"),
+        (container("memoryReservation", -1), "'memoryReservation'"),
+        (json!({"cpu": "-5"}), "'cpu'"),
+        (json!({"cpu": "0"}), "'cpu'"),
+        (json!({"memory": "-7"}), "'memory'"),
+        (json!({"ephemeralStorage": {"sizeInGiB": 201}}), "'sizeInGiB'"),
+    ] {
+        let (code, message) = world.refused("RunTask", run(overrides)).await;
+        assert_eq!(code, "InvalidParameterException");
+        assert!(message.contains(wrong), "{message}");
+    }
+    assert_eq!(world.described(&instance).await["remainingResources"][0]["integerValue"], 1000);
+    world.ok("RunTask", run(container("cpu", 0))).await;
+}
+
 // spec: 14-041, 14-042, 15-042
 #[tokio::test]
 async fn constraints_of_call_and_definition_bind() {

@@ -70,6 +70,7 @@ pub(crate) fn unplaced(unplaced: &Unplaced<'_>) -> String {
     const MORE: &str = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
     match unplaced {
         Unplaced::Fargate(_) => format!("was unable to place a task. Reason: {NO_CAPACITY}. {MORE}"),
+        Unplaced::Quota(quota) => format!("was unable to place a task. Reason: {}. {MORE}", quota.reason()),
         Unplaced::Empty(None) => {
             format!("{NONE} Reason: No Container Instances were found in your cluster. {MORE}")
         }

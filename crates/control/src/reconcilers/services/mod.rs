@@ -114,7 +114,8 @@ impl ServiceScheduler {
         let (scope, cluster, name) = key;
         let now = self.engine.seams().clock.now();
         let random = &*self.engine.seams().random;
-        let conditions = Conditions { now, random, limits: self.limits, signals: &*self.signals };
+        let conditions =
+            Conditions { now, random, quotas: self.engine.quotas(), limits: self.limits, signals: &*self.signals };
         let (changed, due) = self
             .engine
             .write(|state, changes| {

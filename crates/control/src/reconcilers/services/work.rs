@@ -15,8 +15,9 @@ use longshore_seams::{Random, Timestamp};
 use super::ServiceSchedulerLimits;
 use super::launch::{launch, strategies, unplaced};
 use super::signals::ServiceSignals;
-use crate::operations::tasks::capacity::{Spot, Unplaced, candidates, place_tasks};
+use crate::operations::tasks::capacity::{Means, Spot, Unplaced, candidates, place_tasks};
 use crate::operations::tasks::launch::Launch;
+use crate::quotas::Quotas;
 use crate::state::{ClusterState, InstanceState, ScopeState};
 
 /// Most tasks that one step starts, and most that it stops: a transaction has its limits.
@@ -42,6 +43,7 @@ pub(super) struct Live<'a> {
 pub(crate) struct Conditions<'a> {
     pub now: Timestamp,
     pub random: &'a dyn Random,
+    pub quotas: &'a Quotas,
     pub limits: ServiceSchedulerLimits,
     pub signals: &'a dyn ServiceSignals,
 }
@@ -53,6 +55,7 @@ pub(super) struct Work<'a> {
     pub(super) cluster: &'a ClusterState,
     pub(super) now: Timestamp,
     pub(super) random: &'a dyn Random,
+    quotas: &'a Quotas,
     pub(super) limits: ServiceSchedulerLimits,
     pub(super) signals: &'a dyn ServiceSignals,
     pub(super) live: Vec<Live<'a>>,
@@ -81,11 +84,25 @@ impl<'a> Work<'a> {
         service: &ServiceRecord,
         conditions: Conditions<'a>,
     ) -> Self {
-        let Conditions { now, random, limits, signals } = conditions;
+        let Conditions { now, random, quotas, limits, signals } = conditions;
         let record = service.clone();
         let deployment = cluster.service_deployment(service).filter(|it| it.is_ongoing()).map(|it| (**it).clone());
         let (live, changed) = (Vec::new(), Vec::new());
-        Self { scope, records, cluster, now, random, limits, signals, live, record, deployment, changed, due: None }
+        Self {
+            scope,
+            records,
+            cluster,
+            now,
+            random,
+            quotas,
+            limits,
+            signals,
+            live,
+            record,
+            deployment,
+            changed,
+            due: None,
+        }
     }
 
     pub(super) fn run(&mut self) {
@@ -314,7 +331,8 @@ impl<'a> Work<'a> {
                     self.live.iter().filter(|it| it.wanted).filter(mine).count()
                 };
                 let order = capacity.order(existing, count);
-                let placed = place_tasks(records, cluster, &launch, &request, &order, self.random);
+                let means = Means { random: self.random, quotas: self.quotas };
+                let placed = place_tasks(records, cluster, &launch, &request, &order, means);
                 self.make(of, &launch, placed.spots);
                 match placed.unplaced.first() {
                     None => self.accept(of),

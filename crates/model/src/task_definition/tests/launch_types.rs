@@ -109,7 +109,7 @@ fn fargate_tasks_have_no_access_to_the_host() {
     }
 }
 
-// spec: 26-006
+// spec: 26-006, 30-017
 #[test]
 fn fargate_adds_only_sys_ptrace() {
     let capabilities = |change: Value| json!({"linuxParameters": {"capabilities": change}});
