@@ -73,9 +73,7 @@ pub(super) fn check(container: &ContainerDefinition, definition: &TaskDefinition
     if let Some(user) = &container.user {
         user_name(user, container)?;
     }
-    for requirement in list(&container.resource_requirements) {
-        resource_requirement(requirement, container, definition)?;
-    }
+    resource_requirements(container, definition)?;
     if is_windows(definition) {
         windows(container)?;
     }
@@ -152,6 +150,12 @@ fn user_name(user: &str, container: &ContainerDefinition) -> Check {
         "'{user}' is none of user, user:group, uid, uid:gid, user:gid, uid:group with ids that are not negative"
     );
     Err(setting("user", container, why))
+}
+
+pub(super) fn resource_requirements(container: &ContainerDefinition, definition: &TaskDefinition) -> Check {
+    list(&container.resource_requirements)
+        .iter()
+        .try_for_each(|requirement| resource_requirement(requirement, container, definition))
 }
 
 fn resource_requirement(

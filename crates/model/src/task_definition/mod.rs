@@ -57,6 +57,15 @@ impl Default for Limits {
 
 type Check = Result<(), ServiceError>;
 
+/// Checks what overrides may have made of `container`: its environment and its resource requirements.
+///
+/// # Errors
+/// As [`validate_and_normalise`].
+pub fn check_overridden(container: &ContainerDefinition, definition: &TaskDefinition) -> Check {
+    environment::check(container, definition, &Limits::default())?;
+    container::resource_requirements(container, definition)
+}
+
 /// Checks `request` and answers the definition that ECS would store: defaults filled in, sizes as
 /// whole numbers, `requiresAttributes` and `compatibilities` computed. ARN, revision, status, times
 /// and tags are not in it.

@@ -6,9 +6,9 @@ use longshore_model::records::{
     ContainerRecord, Delivery, DesiredStatus, Reservation, Tags, TaskDefinitionRecord, TaskRecord, TaskStatus,
     TaskTimes,
 };
-use longshore_model::task_definition::{EPHEMERAL_STORAGE_GIB, MIN_MEMORY_MIB};
+use longshore_model::task_definition::{EPHEMERAL_STORAGE_GIB, MIN_MEMORY_MIB, check_overridden};
 use longshore_model::vpc::Interface;
-use longshore_model::{Id, Scope, task};
+use longshore_model::{Id, Scope, names, task};
 use longshore_scheduler::{Attribute, Constraint, Refusal, Request, Strategy};
 use longshore_seams::{Random, Timestamp};
 
@@ -64,6 +64,13 @@ impl<'a> Launch<'a> {
             check_overrides(&definition.definition, overrides)?;
         }
         let containers = task::effective_containers(&definition.definition, overrides);
+        for given in overrides.iter().flat_map(|overrides| overrides.container_overrides.iter().flatten()) {
+            let container = containers.iter().filter(|container| container.name == given.name);
+            for container in container {
+                check_overridden(container, &definition.definition)
+                    .map_err(|refused| ecs::error::invalid_parameter_exception(refused.message))?;
+            }
+        }
         let reservation = task::reservation(&definition.definition, &containers, overrides);
         Ok(Self {
             definition,
@@ -250,6 +257,10 @@ fn check_overrides(definition: &ecs::TaskDefinition, overrides: &ecs::TaskOverri
     let too_little = |memory: &&str| task::memory_mib(memory).is_none_or(|mib| mib < i64::from(MIN_MEMORY_MIB));
     if let Some(memory) = overrides.memory.as_deref().filter(too_little) {
         return Err(ecs::error::invalid_parameter_exception(format!("Invalid 'memory' setting for task: {memory}.")));
+    }
+    let roles = [&overrides.task_role_arn, &overrides.execution_role_arn];
+    if roles.into_iter().flatten().any(|role| !role.is_empty() && !names::is_role(role)) {
+        return Err(ecs::error::invalid_parameter_exception("Role is not valid"));
     }
     let storage = overrides.ephemeral_storage.as_ref().and_then(|storage| storage.size_in_gi_b);
     if let Some(size) = storage.filter(|size| !EPHEMERAL_STORAGE_GIB.contains(size)) {

@@ -211,12 +211,13 @@ async fn overrides_must_name_containers_of_the_definition() {
 }
 
 #[tokio::test]
-async fn an_override_reserves_no_less_than_a_container_can_have() {
+async fn an_override_makes_nothing_that_a_definition_could_not_have() {
     let world = World::with_default_cluster().await;
     let instance = world.instance(1000, 1000, &[]).await;
     world.family("web", 1, 4, json!({})).await;
     let run = |overrides: Value| json!({"taskDefinition": "web", "overrides": overrides});
-    let container = |member: &str, value: i64| json!({"containerOverrides": [{"name": "main", member: value}]});
+    let of = |member: &str, value: Value| json!({"containerOverrides": [{"name": "main", member: value}]});
+    let container = |member: &str, value: i64| of(member, json!(value));
     for (overrides, wrong) in [
         (container("cpu", -5000), "'cpu'"),
         (container("memory", 3), "'memory'"),
@@ -225,6 +226,10 @@ async fn an_override_reserves_no_less_than_a_container_can_have() {
         (json!({"cpu": "0"}), "'cpu'"),
         (json!({"memory": "-7"}), "'memory'"),
         (json!({"ephemeralStorage": {"sizeInGiB": 201}}), "'sizeInGiB'"),
+        (json!({"taskRoleArn": "arn:aws:iam::123456789012:user/me"}), "Role is not valid"),
+        (of("resourceRequirements", json!([{"type": "GPU", "value": "-3"}])), "'-3' is no number of GPUs"),
+        (of("environment", json!([{"value": "x"}])), "a variable has no name"),
+        (of("environmentFiles", json!([{"type": "s3", "value": "here"}])), "'environmentFiles'"),
     ] {
         let (code, message) = world.refused("RunTask", run(overrides)).await;
         assert_eq!(code, "InvalidParameterException");
