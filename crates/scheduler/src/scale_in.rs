@@ -20,12 +20,24 @@ pub fn service_default() -> Vec<Strategy> {
 pub struct Candidate<'a> {
     /// Where it is, when that instance is still known.
     pub node: Option<&'a Node>,
+    /// The task's own Availability Zone, where it is another than its instance's: on Fargate it is that of its subnet.
+    pub zone: Option<&'a str>,
     /// Whether it runs already; one that does not goes first.
     pub running: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// CPU units and MiB that it gives back.
     pub freed: (i64, i64),
+}
+
+impl Candidate<'_> {
+    /// An attribute of where it is.
+    fn attribute(&self, name: &str) -> Option<String> {
+        match self.zone {
+            Some(zone) if name == ZONE => Some(zone.to_owned()),
+            _ => self.node.and_then(|node| node.attributes.get(name).cloned().flatten()),
+        }
+    }
 }
 
 /// Indexes of the `count` candidates to stop, in order; each choice sees those before it.
@@ -75,18 +87,16 @@ fn weight(
     freed: &BTreeMap<&str, (i64, i64)>,
     at: usize,
 ) -> i64 {
-    let same = |value: fn(&Node, &str) -> Option<String>, name: &str| {
-        let of = |at: usize| candidates[at].node.and_then(|node| value(node, name));
+    let same = |value: fn(&Candidate<'_>, &str) -> Option<String>, name: &str| {
+        let of = |at: usize| value(&candidates[at], name);
         let mine = of(at);
         i64::try_from(left.iter().filter(|other| of(**other) == mine).count()).unwrap_or(i64::MAX)
     };
     let given = |node: &Node| freed.get(node.id.as_str()).copied().unwrap_or_default();
     match strategy {
         Strategy::Random => 0,
-        Strategy::Spread(SpreadField::Instance) => same(|node, _| Some(node.id.clone()), ""),
-        Strategy::Spread(SpreadField::Attribute(name)) => {
-            same(|node, name| node.attributes.get(name).cloned().flatten(), name)
-        }
+        Strategy::Spread(SpreadField::Instance) => same(|it, _| it.node.map(|node| node.id.clone()), ""),
+        Strategy::Spread(SpreadField::Attribute(name)) => same(|it, name| it.attribute(name), name),
         Strategy::Binpack(field) => candidates[at].node.map_or(i64::MAX, |node| match field {
             BinpackField::Cpu => node.remaining.cpu + given(node).0 + candidates[at].freed.0,
             BinpackField::Memory => node.remaining.memory + given(node).1 + candidates[at].freed.1,
@@ -124,7 +134,8 @@ mod tests {
     }
 
     fn on(node: &Node, seconds: i64) -> Candidate<'_> {
-        Candidate { node: Some(node), running: true, created_at: Timestamp::from_secs(seconds), freed: (10, 10) }
+        let created_at = Timestamp::from_secs(seconds);
+        Candidate { node: Some(node), zone: None, running: true, created_at, freed: (10, 10) }
     }
 
     // spec: 15-014
@@ -143,6 +154,15 @@ mod tests {
         let tasks = [on(&a, 1), on(&a, 2), on(&b, 3)];
         let zones = [Strategy::Spread(SpreadField::Attribute(ZONE.to_owned()))];
         assert_eq!(stopped(&tasks, &zones, 1), [1]);
+    }
+
+    // spec: 14-027
+    #[test]
+    fn tasks_of_fargate_are_in_the_zones_of_their_subnets_wherever_they_run() {
+        let machine = node("1", "x", 0);
+        let at = |zone, seconds| Candidate { zone: Some(zone), ..on(&machine, seconds) };
+        let tasks = [at("a", 1), at("a", 2), at("b", 9)];
+        assert_eq!(stopped(&tasks, &service_default(), 1), [1]);
     }
 
     // spec: 14-034

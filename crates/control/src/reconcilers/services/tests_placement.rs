@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -233,6 +234,86 @@ async fn tasks_move_to_a_zone_that_came_later_one_after_the_other() {
     world.clock.advance(Duration::from_secs(60));
     reconcile(&world).await;
     assert_eq!(tasks(&world).await, settled);
+}
+
+/// Tasks that are to run by zone.
+async fn by_zone(world: &World) -> BTreeMap<String, usize> {
+    let mut zones = BTreeMap::new();
+    for task in tasks(world).await {
+        *zones.entry(task["availabilityZone"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    zones
+}
+
+/// Lets the service come to rest, with never fewer than `desired` healthy tasks nor more than one besides.
+async fn rebalanced(world: &World, desired: usize) {
+    for _ in 0..2 * desired {
+        reconcile(world).await;
+        assert!(tasks(world).await.len() <= desired + 1);
+        agents_act(world).await;
+        world.clock.advance(Duration::from_secs(41));
+        reconcile(world).await;
+        agents_act(world).await;
+    }
+}
+
+#[tokio::test]
+async fn tasks_of_capacity_providers_move_to_a_zone_in_which_theirs_have_instances() {
+    let (world, _) = world(0).await;
+    for name in ["mine", "other"] {
+        let group = format!(
+            "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:11111111-2222-4333-8444-555555555555:autoScalingGroupName/{name}"
+        );
+        let input = json!({"name": name, "autoScalingGroupProvider": {"autoScalingGroupArn": group}});
+        world.ok("CreateCapacityProvider", input).await;
+    }
+    let input =
+        json!({"cluster": "default", "capacityProviders": ["mine", "other"], "defaultCapacityProviderStrategy": []});
+    world.ok("PutClusterCapacityProviders", input).await;
+    let instance = async |zone: &str, provider: &str| {
+        let attributes = [("ecs.availability-zone", zone), ("ecs.longshore.capacity-provider", provider)];
+        world.instance(1000, 1000, &attributes).await
+    };
+    instance("a", "mine").await;
+    instance("c", "other").await;
+    let strategy = json!([{"capacityProvider": "mine", "weight": 1}]);
+    let made = create(&world, json!({"desiredCount": 4, "capacityProviderStrategy": strategy})).await;
+    assert_eq!(made["availabilityZoneRebalancing"], "ENABLED");
+    rebalanced(&world, 4).await;
+    assert_eq!(by_zone(&world).await, [("a".to_owned(), 4)].into(), "the instance in c is another provider's");
+    instance("b", "mine").await;
+    rebalanced(&world, 4).await;
+    assert_eq!(by_zone(&world).await, [("a".to_owned(), 2), ("b".to_owned(), 2)].into());
+    assert!(says(&service(&world).await, "is AZ balanced with 2 tasks in a, 2 tasks in b."));
+}
+
+#[tokio::test]
+async fn fargate_tasks_move_to_the_zone_that_lost_its_own() {
+    let (world, _) = world(0).await;
+    let main = json!({"name": "main", "image": "busybox"});
+    let input = json!({
+        "family": "web", "containerDefinitions": [main], "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+        "requiresCompatibilities": ["FARGATE"],
+    });
+    world.ok("RegisterTaskDefinition", input).await;
+    world.instance(8192, 16384, &[("ecs.longshore.fargate", "only")]).await;
+    let subnets = longshore_model::vpc::default_subnets(&world.scope());
+    let network = |count: usize| {
+        let ids: Vec<&String> = subnets.iter().take(count).map(|subnet| &subnet.id).collect();
+        json!({"awsvpcConfiguration": {"subnets": ids}})
+    };
+    create(&world, json!({"desiredCount": 4, "launchType": "FARGATE", "networkConfiguration": network(1)})).await;
+    rebalanced(&world, 4).await;
+    assert_eq!(by_zone(&world).await.len(), 1);
+    // The new tasks avoid the zone of the old ones, which then go.
+    update(&world, json!({"networkConfiguration": network(2)})).await;
+    for _ in 0..20 {
+        reconcile(&world).await;
+        agents_act(&world).await;
+        world.clock.advance(Duration::from_secs(41));
+    }
+    assert_eq!(by_zone(&world).await.into_values().collect::<Vec<_>>(), [2, 2]);
+    assert!(says(&service(&world).await, "is AZ balanced with 2 tasks in eu-west-1a, 2 tasks in eu-west-1b."));
 }
 
 #[tokio::test]

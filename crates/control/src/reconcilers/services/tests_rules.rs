@@ -313,3 +313,30 @@ async fn a_service_is_deleted_by_its_arn_whose_cluster_counts() {
     let deleted = world.ok("DeleteService", json!({"cluster": "other", "service": arn})).await;
     assert_eq!(deleted["service"]["serviceArn"], arn);
 }
+
+// spec: 31-049
+#[tokio::test]
+async fn a_deployment_says_when_its_bounds_or_its_ports_hold_it_up() {
+    let (world, instances) = world(1).await;
+    world.family("web", 10, 10, json!({"portMappings": [{"containerPort": 80, "hostPort": 80}]})).await;
+    let bounds = |least: i32, most: i32| json!({"minimumHealthyPercent": least, "maximumPercent": most});
+    create(&world, json!({"desiredCount": 1, "deploymentConfiguration": bounds(100, 100)})).await;
+    reconcile(&world).await;
+    settle(&world).await;
+    update(&world, json!({"forceNewDeployment": true})).await;
+    reconcile(&world).await;
+    let text = "(service web) was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.";
+    assert!(says(&service(&world).await, text));
+    update(&world, json!({"deploymentConfiguration": bounds(100, 200)})).await;
+    reconcile(&world).await;
+    let id = instances[0].as_str().unwrap().rsplit('/').next().unwrap();
+    let text = format!("The closest matching (container-instance {id}) is already using a port required by your task.");
+    assert!(says(&service(&world).await, &text));
+    update(&world, json!({"deploymentConfiguration": bounds(0, 100)})).await;
+    for _ in 0..3 {
+        reconcile(&world).await;
+        settle(&world).await;
+    }
+    let done = service(&world).await;
+    assert_eq!((done["deployments"].as_array().unwrap().len(), &done["runningCount"]), (1, &json!(1)));
+}

@@ -55,7 +55,7 @@ pub(super) struct Work<'a> {
     pub(super) cluster: &'a ClusterState,
     pub(super) now: Timestamp,
     pub(super) random: &'a dyn Random,
-    quotas: &'a Quotas,
+    pub(super) quotas: &'a Quotas,
     pub(super) limits: ServiceSchedulerLimits,
     pub(super) signals: &'a dyn ServiceSignals,
     pub(super) live: Vec<Live<'a>>,
@@ -289,6 +289,7 @@ impl<'a> Work<'a> {
         let records = self.records;
         Candidate {
             node: records.host(task).map(InstanceState::node),
+            zone: task.availability_zone.as_deref().filter(|_| task.launch_type == LaunchType::Fargate),
             running: task.last_status == TaskStatus::Running,
             created_at: task.created_at,
             freed: (task.reservation.cpu, task.reservation.memory_mib),
