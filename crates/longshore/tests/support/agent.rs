@@ -42,13 +42,25 @@ impl Agent {
 
     /// Starts the process with further arguments and waits until it is connected.
     pub fn spawn(&mut self, extra: &[&str]) {
+        self.launch(extra);
+        self.wait_ready();
+    }
+
+    /// Starts the process with further arguments; its server may not be there yet.
+    pub fn launch(&mut self, extra: &[&str]) {
         let ready = self.dir.path().join("ready");
         let _ = fs::remove_file(&ready);
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = Command::new(BIN);
         command.args(["agent", "--runtime", "oci", "--data-dir"]).arg(self.data_dir()).arg("--ready-file").arg(&ready);
         command.args(extra).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut child = command.spawn().unwrap();
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Waits until the process is connected.
+    pub fn wait_ready(&mut self) {
+        let ready = self.dir.path().join("ready");
+        let child = self.child.as_mut().expect("it was launched");
         wait_for("the agent to connect", || {
             let ended = child.try_wait().unwrap();
             assert!(
@@ -58,7 +70,6 @@ impl Agent {
             );
             ready.exists().then_some(())
         });
-        self.child = Some(child);
     }
 
     /// `kill -9`.
