@@ -10,7 +10,8 @@ pub(crate) fn from_float(secs: f64) -> Option<Timestamp> {
 }
 
 /// From `2024-01-01T00:00:00.123Z`, or seconds since the epoch as text.
-pub(crate) fn parse(text: &str) -> Option<Timestamp> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Some(Timestamp::from_millis(time.as_millisecond()));
     }

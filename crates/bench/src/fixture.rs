@@ -218,6 +218,7 @@ impl Maker {
             reservation: Reservation { memory_mib: i64::from(MEMORY_MIB), ..Reservation::default() },
             enable_execute_command: false,
             protected_until: None,
+            retires_at: None,
             created_at: now,
             times,
             stop_code: None,

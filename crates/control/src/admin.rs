@@ -8,12 +8,16 @@ use longshore_api::{Operation, ServiceError, ServiceModel, Value};
 use longshore_model::Scope;
 use longshore_model::records::AccessKeyRecord;
 use longshore_seams::{BoxFuture, Timestamp};
+use longshore_store::segments::SegmentLog;
 use longshore_wire::{Output, Principal, RequestContext, Service};
 
 use crate::accounts::{Accounts, IssuedKey, root_keys};
 use crate::engine::Engine;
+use crate::event_log;
 use crate::explain;
+use crate::operations::tasks::interrupt_fargate_tasks;
 use crate::pagination::PageRequest;
+use crate::service::scope_of;
 
 /// What the server is asked to do with itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct AdminService {
     pub info: ServerInfo,
     /// Its loops.
     pub reconcilers: Arc<dyn ReconcilerStatus>,
+    /// Events that were delivered.
+    pub events: SegmentLog,
     /// Where a request to shut down goes.
     pub shutdown: tokio::sync::mpsc::Sender<ShutdownRequested>,
 }
@@ -143,10 +149,10 @@ impl AdminService {
     }
 
     /// The account that a call is about: the caller's own, or as the operator any.
-    fn account(&self, context: &RequestContext, asked: Option<String>) -> Result<String, ServiceError> {
+    fn account(&self, context: &RequestContext, asked: Option<String>, what: &str) -> Result<String, ServiceError> {
         match asked {
             Some(asked) if asked != context.account => {
-                self.require_operator(context, &format!("manage the keys of account {asked}"))?;
+                self.require_operator(context, &format!("{what} account {asked}"))?;
                 Ok(asked)
             }
             _ => Ok(context.account.clone()),
@@ -194,7 +200,7 @@ impl api::Longshore for AdminService {
         context: &RequestContext,
         input: api::CreateAccessKeyRequest,
     ) -> Result<api::CreateAccessKeyResponse, ServiceError> {
-        let account = self.account(context, input.account_id)?;
+        let account = self.account(context, input.account_id, "manage the keys of")?;
         let key = self.accounts.create_key(&account).await?;
         Ok(api::CreateAccessKeyResponse { access_key: Some(credentials(&account, &key, context.received_at)) })
     }
@@ -204,7 +210,7 @@ impl api::Longshore for AdminService {
         context: &RequestContext,
         input: api::ListAccessKeysRequest,
     ) -> Result<api::ListAccessKeysResponse, ServiceError> {
-        let account = self.account(context, input.account_id)?;
+        let account = self.account(context, input.account_id, "manage the keys of")?;
         let page =
             PageRequest::parse("ListAccessKeys", input.max_results.map(i64::from), input.next_token.as_deref(), 100)?;
         let (keys, next_token) = self
@@ -329,6 +335,24 @@ impl api::Longshore for AdminService {
     ) -> Result<api::ListReconcilersResponse, ServiceError> {
         self.require_operator(context, "see the reconcilers")?;
         Ok(api::ListReconcilersResponse { reconcilers: Some(self.reconcilers.reconcilers()) })
+    }
+
+    async fn list_events(
+        &self,
+        context: &RequestContext,
+        input: api::ListEventsRequest,
+    ) -> Result<api::ListEventsResponse, ServiceError> {
+        event_log::list_events(&self.events, &scope_of(context), &input).await
+    }
+
+    async fn interrupt_fargate_tasks(
+        &self,
+        context: &RequestContext,
+        input: api::InterruptFargateTasksRequest,
+    ) -> Result<api::InterruptFargateTasksResponse, ServiceError> {
+        let what = "interrupt the Fargate tasks of";
+        let account = self.account(context, input.account_id.clone(), what)?;
+        interrupt_fargate_tasks(&self.engine, &Scope::new(account, &context.region), &input).await
     }
 
     async fn shutdown(

@@ -24,6 +24,8 @@ const TASK: &str = "ECS Task State Change";
 const CONTAINER_INSTANCE: &str = "ECS Container Instance State Change";
 const SERVICE: &str = "ECS Service Action";
 const DEPLOYMENT: &str = "ECS Deployment State Change";
+/// What events are about, as their `detail-type` says it.
+pub const DETAIL_TYPES: [&str; 4] = [TASK, CONTAINER_INSTANCE, SERVICE, DEPLOYMENT];
 /// Times in a task that are seconds in answers and text in events.
 const TIMES: [&str; 9] = [
     "connectivityAt",
@@ -148,6 +150,10 @@ impl<'a> Teller<'a> {
             for (_, time) in members.iter_mut().filter(|(name, _)| TIMES.contains(&name.as_str())) {
                 *time = text_of(time);
             }
+            // Answers say ElasticNetworkInterface, events eni.
+            for attachment in members.get_mut("attachments").and_then(Value::as_array_mut).into_iter().flatten() {
+                attachment["type"] = json!("eni");
+            }
         }
         self.tell(scope, TASK, scope.task_arn(name, task.id), detail);
     }
@@ -198,6 +204,18 @@ impl<'a> Teller<'a> {
                 self.tell(scope, DEPLOYMENT, arn.clone(), deployment_detail(deployment));
             }
         }
+        if let Some(old) = old {
+            for resource in rescaled(old, service) {
+                let detail = json!({
+                    "eventType": "INFO",
+                    "eventName": "SERVICE_DESIRED_COUNT_UPDATED",
+                    "clusterArn": scope.cluster_arn(name),
+                    "createdAt": time(self.now),
+                });
+                let resource = resource.map_or_else(|| arn.clone(), |id| scope.task_set_arn(name, &service.name, id));
+                self.tell(scope, SERVICE, resource, detail);
+            }
+        }
         let last = old.and_then(|old| old.events.first()).map(|event| &event.id);
         let news: Vec<&ServiceEvent> = service.events.iter().take_while(|event| Some(&event.id) != last).collect();
         for event in news.into_iter().rev() {
@@ -233,6 +251,17 @@ impl<'a> Teller<'a> {
     }
 }
 
+/// Whose desired count the service scheduler has computed anew: the service's own (`None`), or a task set's.
+fn rescaled<'a>(old: &ServiceRecord, service: &'a ServiceRecord) -> Vec<Option<&'a str>> {
+    let own = service.is_daemon() && old.desired_count != service.desired_count;
+    let sets = service.task_sets.iter().filter(|set| {
+        let set = &set.deployment;
+        let before = old.task_sets.iter().find(|before| before.deployment.id == set.id);
+        before.is_some_and(|before| before.deployment.desired_count != set.desired_count)
+    });
+    own.then_some(None).into_iter().chain(sets.map(|set| Some(set.deployment.id.as_str()))).collect()
+}
+
 fn deployment_detail(deployment: &DeploymentRecord) -> Value {
     let (kind, name) = match deployment.rollout_state {
         DeploymentRolloutState::Completed => ("INFO", "SERVICE_DEPLOYMENT_COMPLETED"),
@@ -249,13 +278,13 @@ fn deployment_detail(deployment: &DeploymentRecord) -> Value {
 }
 
 /// A service event as an action that rules can name.
-struct Action {
+struct Action<'a> {
     kind: &'static str,
     name: &'static str,
-    reason: Option<&'static str>,
+    reason: Option<&'a str>,
 }
 
-fn action_of(message: &str) -> Option<Action> {
+fn action_of(message: &str) -> Option<Action<'_>> {
     let action = |kind, name| Some(Action { kind, name, reason: None });
     if message.contains("has reached a steady state") {
         let task_set = message.contains(", taskSet ");
@@ -263,6 +292,12 @@ fn action_of(message: &str) -> Option<Action> {
     }
     if message.contains("is unable to consistently start tasks") {
         return action("WARN", "SERVICE_TASK_START_IMPAIRED");
+    }
+    if message.contains("operations are being throttled") {
+        return action("ERROR", "ECS_OPERATION_THROTTLED");
+    }
+    if message.contains("no longer meet the placement constraints") {
+        return action("ERROR", "SERVICE_DAEMON_PLACEMENT_CONSTRAINT_VIOLATED");
     }
     if !message.contains("was unable to place a task") {
         return None;
@@ -284,7 +319,7 @@ fn action_of(message: &str) -> Option<Action> {
         None => Some(Action {
             kind: "ERROR",
             name: "SERVICE_TASK_CONFIGURATION_FAILURE",
-            reason: Some("The tasks can't be placed as they are configured."),
+            reason: message.split_once("Reason: ").map(|(_, reason)| reason),
         }),
     }
 }
@@ -353,3 +388,7 @@ fn time(at: Timestamp) -> String {
 #[cfg(test)]
 #[path = "events_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "service_action_tests.rs"]
+mod service_action_tests;

@@ -6,20 +6,21 @@ use serde_json::{Value, json};
 
 use super::{complete, envelope};
 use crate::operations::testing::World;
+use crate::operations::testing_instances::registration;
 use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, run_once};
 
-async fn told(world: &World) -> Vec<Value> {
+pub(super) async fn told(world: &World) -> Vec<Value> {
     world.engine().peek(|state| {
         let records = state.outbox.values().map(|record| complete(state, record));
         records.flat_map(|record| record.events.iter().map(|it| envelope(record.at, it)).collect::<Vec<_>>()).collect()
     })
 }
 
-fn of_type<'a>(events: &'a [Value], detail_type: &str) -> Vec<&'a Value> {
+pub(super) fn of_type<'a>(events: &'a [Value], detail_type: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["detail-type"] == detail_type).collect()
 }
 
-fn keys(value: &Value) -> Vec<&str> {
+pub(super) fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
@@ -171,4 +172,105 @@ async fn a_service_tells_what_hinders_it_and_when_it_is_steady() {
     let names: Vec<&Value> = rollout.iter().map(|event| &event["detail"]["eventName"]).collect();
     assert_eq!(names, [&json!("SERVICE_DEPLOYMENT_IN_PROGRESS"), &json!("SERVICE_DEPLOYMENT_COMPLETED")]);
     assert!(actions.iter().chain(&rollout).all(|event| event["resources"] == json!([service])));
+}
+
+// spec: 19-048
+#[tokio::test]
+async fn an_upgraded_agent_tells_of_its_version() {
+    let world = World::with_default_cluster().await;
+    let instance = world.instance(4000, 4000, &[]).await;
+    let mut again = registration(4000, 4000, &[]);
+    again["containerInstanceArn"] = instance.clone();
+    again["versionInfo"] =
+        json!({"agentVersion": "1.99.0", "agentHash": "abcdef12", "dockerVersion": "DockerVersion: 29.0.0"});
+    let before = of_type(&told(&world).await, CONTAINER_INSTANCE).len();
+    world.ok("RegisterContainerInstance", again).await;
+    let events = told(&world).await;
+    let of_instance = of_type(&events, CONTAINER_INSTANCE);
+    assert!(of_instance.len() > before);
+    let last = &of_instance.last().unwrap()["detail"];
+    assert_eq!(last["containerInstanceArn"], instance);
+    assert_eq!(last["versionInfo"]["agentVersion"], "1.99.0");
+}
+
+// spec: 19-045, 19-057
+#[tokio::test]
+async fn a_machine_that_was_stopped_tells_of_itself_and_of_each_task_that_it_lost() {
+    let world = World::with_default_cluster().await;
+    let instance = world.instance(4000, 4000, &[]).await;
+    world.family("web", 64, 32, json!({})).await;
+    let tasks = [world.run("web").await["taskArn"].clone(), world.run("web").await["taskArn"].clone()];
+    for task in &tasks {
+        world.report(task, "RUNNING", None).await;
+    }
+    world.connect(&instance, false).await;
+    let before = told(&world).await.len();
+    world.connect(&instance, true).await;
+    for task in &tasks {
+        world.report(task, "STOPPED", None).await;
+    }
+    let events = told(&world).await.split_off(before);
+    let stopped: Vec<&Value> = of_type(&events, TASK).iter().map(|it| &it["resources"][0]).collect();
+    assert_eq!(stopped, [&tasks[0], &tasks[1]]);
+    assert!(of_type(&events, TASK).iter().all(|it| it["detail"]["lastStatus"] == "STOPPED"));
+    let of_instance = of_type(&events, CONTAINER_INSTANCE);
+    assert_eq!(of_instance.last().unwrap()["detail"]["remainingResources"][0]["integerValue"], 4000);
+}
+
+// spec: 19-061, 19-062
+#[tokio::test]
+async fn the_event_of_an_awsvpc_task_has_its_network_interface_and_its_containers() {
+    let world = World::with_fargate().await;
+    world.lender(2048, 4096).await;
+    let task = world.run_on_fargate(json!({})).await["tasks"][0]["taskArn"].clone();
+    let id = "ad64cbc71c7fb31c55507ec24c9f77947132b03d48d9961115cf24f3b7307e1e";
+    let digest = "sha256:74b2c688c700ec95a93e478cdb959737c148df3fbf5ea706abe0318726e885e6";
+    let main = json!({"containerName": "main", "status": "RUNNING", "runtimeId": id, "imageDigest": digest, "networkBindings": [{"bindIP": "10.1.2.3"}]});
+    let at = 1_700_000_000;
+    let input = json!({"task": task, "status": "RUNNING", "reason": "", "containers": [main], "pullStartedAt": at, "pullStoppedAt": at});
+    world.ok("SubmitTaskStateChange", input).await;
+    let events = told(&world).await;
+    let detail = &of_type(&events, TASK).last().unwrap()["detail"];
+    for member in [
+        "attachments",
+        "availabilityZone",
+        "clusterArn",
+        "connectivity",
+        "connectivityAt",
+        "containers",
+        "cpu",
+        "createdAt",
+        "desiredStatus",
+        "group",
+        "lastStatus",
+        "launchType",
+        "memory",
+        "overrides",
+        "platformVersion",
+        "pullStartedAt",
+        "pullStoppedAt",
+        "startedAt",
+        "taskArn",
+        "taskDefinitionArn",
+        "updatedAt",
+        "version",
+    ] {
+        assert!(!detail[member].is_null(), "{member}: {detail}");
+    }
+    assert_eq!((&detail["cpu"], &detail["memory"]), (&json!("256"), &json!("512")));
+    let attachment = &detail["attachments"][0];
+    assert_eq!((&attachment["type"], &attachment["status"]), (&json!("eni"), &json!("ATTACHED")));
+    let details = attachment["details"].as_array().unwrap();
+    let names: Vec<&str> = details.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    for name in ["subnetId", "networkInterfaceId", "macAddress", "privateIPv4Address"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    let container = &detail["containers"][0];
+    assert_eq!((&container["runtimeId"], &container["imageDigest"]), (&json!(id), &json!(digest)));
+    assert_eq!(container["taskArn"], task);
+    assert_eq!((&container["name"], &container["image"]), (&json!("main"), &json!("busybox")));
+    assert_eq!((&container["lastStatus"], &container["cpu"]), (&json!("RUNNING"), &json!("0")));
+    assert!(container["containerArn"].as_str().unwrap().contains(":container/"));
+    let interface = json!([{"attachmentId": attachment["id"], "privateIpv4Address": "10.1.2.3"}]);
+    assert_eq!(container["networkInterfaces"], interface);
 }

@@ -10,6 +10,7 @@ pub mod authorizer;
 pub mod bootstrap;
 pub mod changes;
 pub mod engine;
+mod event_log;
 pub mod events;
 mod explain;
 pub mod gateway;

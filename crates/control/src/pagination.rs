@@ -46,6 +46,12 @@ impl PageRequest {
         Ok(Self { list, after, limit })
     }
 
+    /// The token with which a later page goes on after `last`.
+    #[must_use]
+    pub fn token(&self, last: &str) -> String {
+        encode(self.list, last)
+    }
+
     /// Takes one page of `items`, which come by ascending key and all lie after [`Self::after`].
     pub fn take<T>(&self, items: impl Iterator<Item = (String, T)>) -> (Vec<T>, Option<String>) {
         let mut page = Vec::new();

@@ -47,12 +47,17 @@ pub enum Command {
     Ps(PsArgs),
     /// Show what a task's containers print.
     Logs(LogsArgs),
+    /// Show what happened to tasks, container instances, services and deployments.
+    Events(EventsArgs),
     /// Stop tasks.
     Stop(StopArgs),
     /// Say why a task or a service is as it is, and what would help.
     Explain(ExplainArgs),
     /// Say where RunTask would place tasks, and why not, without running any.
     Plan(PlanArgs),
+    /// Do to Fargate tasks what AWS does to them by itself: take Spot capacity back, retire, recycle.
+    #[command(subcommand)]
+    Fargate(FargateCommand),
     /// Images of this machine's embedded runtime or Docker.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -159,7 +164,7 @@ pub struct ServerArgs {
     pub no_profile: bool,
     /// Quotas other than AWS's own, NAME=NUMBER: clusters-per-account, container-instances-per-cluster,
     /// services-per-cluster, tasks-per-service, fargate-tasks, fargate-spot-tasks, fargate-public-ips,
-    /// fargate-launches-per-second.
+    /// fargate-launches-per-second, service-task-launches-per-minute.
     #[arg(long, value_name = "NAME=NUMBER,…", value_delimiter = ',', env = "LONGSHORE_QUOTA")]
     pub quota: Vec<String>,
     /// TOML file with any of these settings; the environment and flags win over it.
@@ -296,6 +301,84 @@ pub struct LogsArgs {
     /// Cluster.
     #[arg(long, default_value = "default")]
     pub cluster: String,
+    #[command(flatten)]
+    pub api: ApiArgs,
+}
+
+/// Settings of `events`.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Go on as more happens.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only of this cluster [default: all].
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Only of these kinds.
+    #[arg(long = "type", value_enum, value_name = "TYPE,…", value_delimiter = ',')]
+    pub types: Vec<EventType>,
+    /// Only from this time on: 30s, 10m, 2h, 3d ago, or a time like 2026-11-22T10:00:00Z [default: all that is kept].
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    #[command(flatten)]
+    pub api: ApiArgs,
+}
+
+/// Kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EventType {
+    /// ECS Task State Change.
+    Task,
+    /// ECS Container Instance State Change.
+    ContainerInstance,
+    /// ECS Service Action.
+    Service,
+    /// ECS Deployment State Change.
+    Deployment,
+}
+
+/// Interruptions of Fargate tasks.
+#[derive(Debug, Subcommand)]
+pub enum FargateCommand {
+    /// Take capacity of FARGATE_SPOT back: its tasks get the termination notice, SIGTERM, and at most two minutes.
+    Reclaim {
+        #[command(flatten)]
+        tasks: FargateTaskArgs,
+    },
+    /// Retire Fargate tasks, at once or on a date: they are stopped, and services replace theirs.
+    Retire {
+        #[command(flatten)]
+        tasks: FargateTaskArgs,
+        /// When: 10m, 2h, 3d from now, or a time like 2026-11-22T10:00:00Z [default: now].
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+    /// Recycle the Fargate tasks of services, as patching does: they are stopped, and replaced by their services.
+    Recycle {
+        #[command(flatten)]
+        tasks: FargateTaskArgs,
+    },
+}
+
+/// Which Fargate tasks.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub struct FargateTaskArgs {
+    /// Task ids or ARNs.
+    #[arg(long = "task", value_name = "TASK", conflicts_with_all = ["count", "all"], required_unless_present_any = ["count", "all"])]
+    pub tasks: Vec<String>,
+    /// So many of them, the oldest first.
+    #[arg(long, conflicts_with = "all")]
+    pub count: Option<i32>,
+    /// All of them.
+    #[arg(long)]
+    pub all: bool,
+    /// Cluster [default: that of --task is 'default'; else all clusters].
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Account of the tasks; another than yours is the operator's right [default: yours].
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
     #[command(flatten)]
     pub api: ApiArgs,
 }

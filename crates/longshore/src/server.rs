@@ -116,6 +116,7 @@ impl ControlPlane {
                 started_at,
             },
             reconcilers: ecs.reconcilers(),
+            events: history.events().clone(),
             shutdown: shutdown_sender,
         };
         let rooms = Rooms {

@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    // spec: 02-047, 30-001, 30-028, 30-029
+    // spec: 02-047, 30-001, 30-028, 30-029, 31-004
     #[test]
     fn latest_is_the_newest_version_and_withdrawn_ones_are_refused() {
         let plain = TaskDefinition::default();

@@ -379,6 +379,9 @@ pub struct TaskRecord {
     /// Until when its service may not scale it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protected_until: Option<Timestamp>,
+    /// When it is stopped, because what it runs on is retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retires_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Times reported or set on the way; absent until then.

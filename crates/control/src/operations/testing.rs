@@ -64,6 +64,13 @@ impl World {
         Self { context: self.context, ..Self::on(store, self.clock).await }
     }
 
+    /// Another control plane on the store as it is now: what this one does from here on is lost to it, as in a crash.
+    pub(crate) async fn crashed(&self) -> Self {
+        self.store.barrier().await.unwrap();
+        let store = Arc::new(self.store.reopen());
+        Self { context: self.context.clone(), ..Self::on(store, self.clock.clone()).await }
+    }
+
     /// The same control plane with other quotas.
     pub(crate) fn with_quotas(mut self, quotas: Quotas) -> Self {
         self.service.engine = self.service.engine.with_quotas(quotas);

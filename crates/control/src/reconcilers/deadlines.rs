@@ -1,5 +1,5 @@
-//! Deadlines of tasks: those that never start, those whose stop is not confirmed, and those whose
-//! container instance is gone.
+//! Deadlines of tasks: those that never start, those that retire, those whose stop is not confirmed, and those
+//! whose container instance is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,8 @@ impl Reconciler for TaskDeadlines {
                 return Ok(Round::More);
             }
             let stopped = self.stop_overdue(now).await.map_err(|error| error.to_string())?;
-            if stopped > 0 {
+            let retired = self.retire(now).await.map_err(|error| error.to_string())?;
+            if stopped + retired > 0 {
                 return Ok(Round::More);
             }
             for (instance, task) in self.engine.peek(|state| unconfirmed(state, now, self.limits.stopping)) {
@@ -105,6 +106,27 @@ impl TaskDeadlines {
                             (unprovisioned || age > limit).then(|| task::stop(task, cause, now)).flatten()
                         });
                         for stopped in overdue {
+                            if changes.len() == STOPPED_AT_ONCE {
+                                return Ok(changes.len());
+                            }
+                            changes.push(Change::PutTask(scope.clone(), Arc::new(stopped)));
+                        }
+                    }
+                }
+                Ok(changes.len())
+            })
+            .await
+    }
+
+    /// Stops tasks whose retirement date has come; answers how many.
+    async fn retire(&self, now: Timestamp) -> Result<usize, ServiceError> {
+        self.engine
+            .write(|state, changes| {
+                for (scope, state) in state.scopes() {
+                    for cluster in state.clusters.values() {
+                        let due = cluster.index.retiring.iter().take_while(|(at, _)| *at <= now);
+                        let due = due.filter_map(|(_, id)| cluster.tasks.get(id));
+                        for stopped in due.filter_map(|task| task::stop(task, &StopCause::maintenance(), now)) {
                             if changes.len() == STOPPED_AT_ONCE {
                                 return Ok(changes.len());
                             }

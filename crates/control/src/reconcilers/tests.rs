@@ -123,6 +123,34 @@ async fn what_happens_to_a_task_is_told_in_order_and_delivered_to_history() {
     assert_eq!(events[2].detail["containers"][0]["exitCode"], 3);
 }
 
+async fn delivered(history: &History) -> Vec<OutboxEvent> {
+    let page = history.events().page(Selection::default(), Order::Forward, None, 100).await.unwrap();
+    let records = page.iter().map(|(_, record)| serde_json::from_slice::<OutboxRecord>(&record.payload).unwrap());
+    records.flat_map(|record| record.events).collect()
+}
+
+// spec: 19-035
+#[tokio::test]
+async fn an_event_is_delivered_again_after_a_failure_and_is_known_by_its_version() {
+    let (world, task) = world_with_task().await;
+    world.report(&task, "RUNNING", None).await;
+    let broken = history(&world);
+    broken.close().await;
+    assert!(run_once(&EventDelivery::new(world.engine().clone(), broken.events().clone())).await.is_err());
+    let kept = history(&world);
+    let deliver = async |world: &World| {
+        run_once(&EventDelivery::new(world.engine().clone(), kept.events().clone())).await.unwrap();
+    };
+    let before_the_crash = world.crashed().await;
+    deliver(&world).await;
+    let once = delivered(&kept).await;
+    assert!(once.iter().any(|event| event.detail["lastStatus"] == "RUNNING"));
+    deliver(&before_the_crash).await;
+    let twice = delivered(&kept).await.split_off(once.len());
+    let version = |event: &OutboxEvent| (event.id.clone(), event.detail["version"].clone());
+    assert_eq!(twice.iter().map(version).collect::<Vec<_>>(), once.iter().map(version).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn too_many_stopped_tasks_go_to_history_oldest_first() {
     let (world, first) = world_with_task().await;

@@ -24,6 +24,8 @@ pub struct TaskIndex {
     pub pending: BTreeSet<Id>,
     /// To stop, but not yet STOPPED.
     pub stopping: BTreeSet<Id>,
+    /// To retire, by when.
+    pub retiring: BTreeSet<(longshore_seams::Timestamp, Id)>,
     /// STOPPED, by when.
     pub stopped: BTreeSet<(longshore_seams::Timestamp, Id)>,
     /// RUNNING tasks.
@@ -84,6 +86,9 @@ impl TaskIndex {
         if task.desired_status == DesiredStatus::Stopped && task.last_status != TaskStatus::Stopped {
             self.stopping.insert(task.id);
         }
+        if let Some(at) = task.retires_at.filter(|_| task.desired_status == DesiredStatus::Running) {
+            self.retiring.insert((at, task.id));
+        }
         if is_pending(task) {
             self.pending.insert(task.id);
             self.counts(task).1 += 1;
@@ -107,6 +112,9 @@ impl TaskIndex {
         self.wanted.remove(&task.id);
         self.unwanted.remove(&task.id);
         self.stopping.remove(&task.id);
+        if let Some(at) = task.retires_at {
+            self.retiring.remove(&(at, task.id));
+        }
         if self.pending.remove(&task.id) {
             self.counts(task).1 -= 1;
         }

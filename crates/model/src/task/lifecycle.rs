@@ -58,6 +58,22 @@ impl StopCause {
         }
     }
 
+    /// The capacity that FARGATE_SPOT gave it is taken back (guide chapter 3, "Handling Fargate Spot Termination
+    /// Notices").
+    #[must_use]
+    pub fn spot_interruption() -> Self {
+        Self { code: TaskStopCode::TerminationNotice, reason: "Your Spot Task was interrupted.".to_owned() }
+    }
+
+    /// What it ran on is retired or refreshed.
+    #[must_use]
+    pub fn maintenance() -> Self {
+        Self {
+            code: TaskStopCode::TerminationNotice,
+            reason: "ECS is performing maintenance on the underlying infrastructure hosting the task.".to_owned(),
+        }
+    }
+
     /// It never ran.
     #[must_use]
     pub fn failed_to_start(reason: &str) -> Self {

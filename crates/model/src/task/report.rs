@@ -198,6 +198,7 @@ pub(super) mod tests {
             reservation: Reservation::default(),
             enable_execute_command: false,
             protected_until: None,
+            retires_at: None,
             created_at: Timestamp::from_secs(1),
             times: TaskTimes::default(),
             stop_code: None,

@@ -100,6 +100,9 @@ pub fn needs_current_fargate(definition: &TaskDefinition) -> Option<&'static str
     if uses(|each| !list(&each.system_controls).is_empty()) {
         return Some("systemControls");
     }
+    if uses(takes_part_of_a_secret) {
+        return Some("JSON key or version of a secret");
+    }
     uses(|each| !added_capabilities(each).is_empty()).then_some("capabilities")
 }
 
@@ -198,12 +201,30 @@ fn logs(container: &ContainerDefinition, definition: &TaskDefinition) -> Option<
         LogDriver::Awslogs if definition.execution_role_arn.is_none() => {
             Some(refuse("Fargate requires task definition to have execution role ARN to support log driver awslogs."))
         }
+        LogDriver::Awslogs if !has_stream_prefix(container) => Some(refuse(
+            "Fargate requires log configuration options to include awslogs-stream-prefix to support log driver awslogs.",
+        )),
         LogDriver::Awslogs | LogDriver::Splunk | LogDriver::Awsfirelens => None,
         other => Some(refuse(format!(
             "{} is not a valid log driver. Must be one of [awslogs,splunk,awsfirelens]",
             other.as_str()
         ))),
     }
+}
+
+fn has_stream_prefix(container: &ContainerDefinition) -> bool {
+    let options = container.log_configuration.as_ref().and_then(|logs| logs.options.as_ref());
+    options.is_some_and(|options| options.get("awslogs-stream-prefix").is_some_and(|prefix| !prefix.is_empty()))
+}
+
+/// Whether one of the container's secrets is a JSON key or a version of a Secrets Manager secret: its ARN goes on
+/// after the name of the secret.
+fn takes_part_of_a_secret(container: &ContainerDefinition) -> bool {
+    let of_logs = container.log_configuration.as_ref().map_or(&[][..], |logs| list(&logs.secret_options));
+    list(&container.secrets).iter().chain(of_logs).any(|secret| {
+        let from = text(&secret.value_from);
+        from.starts_with("arn:") && from.contains(":secretsmanager:") && from.split(':').count() > 7
+    })
 }
 
 fn volumes(definition: &TaskDefinition) -> Option<ServiceError> {

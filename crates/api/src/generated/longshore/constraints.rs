@@ -27,6 +27,10 @@ pub(super) fn cluster_name(value: &String, at: &mut Path, violations: &mut Vec<V
     PATTERN.check(value, false, at, violations);
 }
 
+pub(super) fn interrupted_task_count(value: &i32, at: &mut Path, violations: &mut Vec<Violation>) {
+    check::range(*value, Some(1), Some(1000), at, violations);
+}
+
 pub(super) fn join_token_lifetime_seconds(value: &i32, at: &mut Path, violations: &mut Vec<Violation>) {
     check::range(*value, Some(60), Some(2592000), at, violations);
 }

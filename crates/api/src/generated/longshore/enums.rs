@@ -3,6 +3,40 @@
 use crate::member::enumerations;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FargateInterruption {
+    SpotInterruption,
+    TaskRetirement,
+    TaskRecycling,
+    /// A value that the model does not have.
+    UnknownVariant(String),
+}
+
+impl FargateInterruption {
+    /// Every value of the model.
+    pub const VALUES: &'static [&'static str] = &["SPOT_INTERRUPTION", "TASK_RETIREMENT", "TASK_RECYCLING"];
+
+    /// The value as it stands on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::SpotInterruption => "SPOT_INTERRUPTION",
+            Self::TaskRetirement => "TASK_RETIREMENT",
+            Self::TaskRecycling => "TASK_RECYCLING",
+            Self::UnknownVariant(text) => text,
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "SPOT_INTERRUPTION" => Self::SpotInterruption,
+            "TASK_RETIREMENT" => Self::TaskRetirement,
+            "TASK_RECYCLING" => Self::TaskRecycling,
+            other => Self::UnknownVariant(other.to_owned()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReconcilerResult {
     Succeeded,
     Failed,
@@ -40,5 +74,6 @@ impl ReconcilerResult {
 }
 
 enumerations! {
+    FargateInterruption,
     ReconcilerResult,
 }

@@ -5,11 +5,12 @@ use std::future::ready;
 use super::{
     CreateAccessKeyRequest, CreateAccessKeyResponse, CreateAccountRequest, CreateAccountResponse,
     CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteAccessKeyRequest, DeleteAccessKeyResponse,
-    DescribeServerRequest, DescribeServerResponse, ExplainRequest, ExplainResponse, JoinAgentRequest,
-    JoinAgentResponse, ListAccessKeysRequest, ListAccessKeysResponse, ListAccountsRequest, ListAccountsResponse,
-    ListReconcilersRequest, ListReconcilersResponse, PlanCreateServiceRequest, PlanRunTaskRequest, PlanRunTaskResponse,
-    PlanServiceResponse, PlanUpdateServiceRequest, RotateAgentCredentialsRequest, RotateAgentCredentialsResponse,
-    ShutdownRequest, ShutdownResponse, error,
+    DescribeServerRequest, DescribeServerResponse, ExplainRequest, ExplainResponse, InterruptFargateTasksRequest,
+    InterruptFargateTasksResponse, JoinAgentRequest, JoinAgentResponse, ListAccessKeysRequest, ListAccessKeysResponse,
+    ListAccountsRequest, ListAccountsResponse, ListEventsRequest, ListEventsResponse, ListReconcilersRequest,
+    ListReconcilersResponse, PlanCreateServiceRequest, PlanRunTaskRequest, PlanRunTaskResponse, PlanServiceResponse,
+    PlanUpdateServiceRequest, RotateAgentCredentialsRequest, RotateAgentCredentialsResponse, ShutdownRequest,
+    ShutdownResponse, error,
 };
 use crate::check::{self, answer};
 use crate::{Output, ServiceError, Value};
@@ -79,6 +80,16 @@ pub trait Longshore: Send + Sync {
         ready(Err(error::not_built("Explain")))
     }
 
+    /// `InterruptFargateTasks`.
+    fn interrupt_fargate_tasks(
+        &self,
+        context: &Self::Context,
+        input: InterruptFargateTasksRequest,
+    ) -> impl Future<Output = Result<InterruptFargateTasksResponse, ServiceError>> + Send {
+        let _ = (context, input);
+        ready(Err(error::not_built("InterruptFargateTasks")))
+    }
+
     /// `JoinAgent`.
     fn join_agent(
         &self,
@@ -107,6 +118,16 @@ pub trait Longshore: Send + Sync {
     ) -> impl Future<Output = Result<ListAccountsResponse, ServiceError>> + Send {
         let _ = (context, input);
         ready(Err(error::not_built("ListAccounts")))
+    }
+
+    /// `ListEvents`.
+    fn list_events(
+        &self,
+        context: &Self::Context,
+        input: ListEventsRequest,
+    ) -> impl Future<Output = Result<ListEventsResponse, ServiceError>> + Send {
+        let _ = (context, input);
+        ready(Err(error::not_built("ListEvents")))
     }
 
     /// `ListReconcilers`.
@@ -188,9 +209,13 @@ pub async fn dispatch<S: Longshore>(
         "DeleteAccessKey" => answer(service.delete_access_key(context, check::input(input, error::validation)?).await),
         "DescribeServer" => answer(service.describe_server(context, check::input(input, error::validation)?).await),
         "Explain" => answer(service.explain(context, check::input(input, error::validation)?).await),
+        "InterruptFargateTasks" => {
+            answer(service.interrupt_fargate_tasks(context, check::input(input, error::validation)?).await)
+        }
         "JoinAgent" => answer(service.join_agent(context, check::input(input, error::validation)?).await),
         "ListAccessKeys" => answer(service.list_access_keys(context, check::input(input, error::validation)?).await),
         "ListAccounts" => answer(service.list_accounts(context, check::input(input, error::validation)?).await),
+        "ListEvents" => answer(service.list_events(context, check::input(input, error::validation)?).await),
         "ListReconcilers" => answer(service.list_reconcilers(context, check::input(input, error::validation)?).await),
         "PlanCreateService" => {
             answer(service.plan_create_service(context, check::input(input, error::validation)?).await)

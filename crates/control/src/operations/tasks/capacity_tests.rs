@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::operations::testing::World;
 use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, run_once};
 
-fn network() -> Value {
+pub(crate) fn network() -> Value {
     json!({"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}})
 }
 
@@ -15,7 +15,7 @@ fn strategy(items: &[(&str, i32, i32)]) -> Value {
 
 impl World {
     /// A cluster with Fargate's capacity providers and a definition for them, `web`.
-    async fn with_fargate() -> Self {
+    pub(crate) async fn with_fargate() -> Self {
         let world = Self::with_default_cluster().await;
         let input = json!({"cluster": "default", "capacityProviders": ["FARGATE", "FARGATE_SPOT"], "defaultCapacityProviderStrategy": []});
         world.ok("PutClusterCapacityProviders", input).await;
@@ -23,7 +23,7 @@ impl World {
         world
     }
 
-    async fn fargate_family(&self, family: &str, cpu: &str, memory: &str) {
+    pub(crate) async fn fargate_family(&self, family: &str, cpu: &str, memory: &str) {
         let main = json!({"name": "main", "image": "busybox"});
         let input = json!({
             "family": family, "containerDefinitions": [main], "networkMode": "awsvpc", "cpu": cpu, "memory": memory,
@@ -33,17 +33,17 @@ impl World {
     }
 
     /// A machine that is lent to Fargate and hidden; answers the ARN that its agent got.
-    async fn lender(&self, cpu: i64, memory: i64) -> Value {
+    pub(crate) async fn lender(&self, cpu: i64, memory: i64) -> Value {
         self.instance(cpu, memory, &[("ecs.longshore.fargate", "only")]).await
     }
 
-    async fn run_on_fargate(&self, more: Value) -> Value {
+    pub(crate) async fn run_on_fargate(&self, more: Value) -> Value {
         let mut input = json!({"taskDefinition": "web", "launchType": "FARGATE", "networkConfiguration": network()});
         input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.ok("RunTask", input).await
     }
 
-    async fn refused_on_fargate(&self, more: Value) -> (&'static str, String) {
+    pub(crate) async fn refused_on_fargate(&self, more: Value) -> (&'static str, String) {
         let mut input = json!({"taskDefinition": "web", "launchType": "FARGATE", "networkConfiguration": network()});
         let input_members = input.as_object_mut().unwrap();
         input_members.extend(more.as_object().unwrap().clone());

@@ -191,6 +191,7 @@ impl<'a> Launch<'a> {
             reservation: self.reservation.clone(),
             enable_execute_command: self.enable_execute_command,
             protected_until: None,
+            retires_at: None,
             created_at: now,
             times: TaskTimes { connectivity: Some(now), ..TaskTimes::default() },
             stop_code: None,

@@ -4,9 +4,12 @@
 mod answer_tests;
 pub(crate) mod capacity;
 #[cfg(test)]
-mod capacity_tests;
+pub(crate) mod capacity_tests;
 mod describe;
 mod execute;
+mod interrupt;
+#[cfg(test)]
+mod interrupt_tests;
 pub(crate) mod launch;
 #[cfg(test)]
 mod launch_type_tests;
@@ -26,6 +29,7 @@ mod view;
 
 pub use describe::describe_tasks;
 pub use execute::execute_command;
+pub use interrupt::interrupt_fargate_tasks;
 pub use list::list_tasks;
 pub use protection::{get_task_protection, update_task_protection};
 pub use run::run_task;

@@ -7,7 +7,7 @@ use longshore_model::records::{Tags, TaskDefinitionRecord};
 use longshore_model::service::{DeploymentRecord, ServiceRecord};
 use longshore_scheduler::{Refusal, Request, Strategy, service_default};
 
-use crate::operations::account_settings::wants_short_arns;
+use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::tasks::capacity::{Capacity, Unplaced};
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::placement;
@@ -36,6 +36,8 @@ pub(crate) fn launch<'a>(
     launch.enable_execute_command = service.settings.enable_execute_command.unwrap_or(false);
     launch.short_arn = wants_short_arns(records, scope, &service.created_by, "taskLongArnFormat");
     launch.tags = tags(cluster, service, definition);
+    // The maker of the service may have gone back to the short format since.
+    check_taggable(launch.short_arn, &[("add tags to the task", !launch.tags.is_empty())]).map_err(words)?;
     let network = settings.network_configuration.as_ref();
     launch.settle(scope, &capacity, settings.platform_version.as_deref(), network).map_err(words)?;
     let given = service.settings.placement_constraints.as_deref();

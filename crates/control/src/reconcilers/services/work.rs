@@ -1,6 +1,7 @@
 //! One step of one service: what its tasks are, and what is to be done about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState, HealthStatus, LaunchType};
 use longshore_model::Scope;
@@ -22,6 +23,9 @@ use crate::state::{ClusterState, InstanceState, ScopeState};
 
 /// Most tasks that one step starts, and most that it stops: a transaction has its limits.
 pub(super) const AT_ONCE: usize = 40;
+
+/// The time over which launches are counted.
+const LAUNCH_WINDOW: Duration = Duration::from_secs(60);
 
 /// A task that has not ended.
 pub(super) struct Live<'a> {
@@ -322,6 +326,10 @@ impl<'a> Work<'a> {
         if let Some(at) = self.throttled(of) {
             return self.look_again_at(at);
         }
+        let count = count.min(self.launches_left(of));
+        if count == 0 {
+            return;
+        }
         let Some(source) = self.source(of).cloned() else { return };
         let (records, cluster) = (self.records, self.cluster);
         match launch(self.scope, records, cluster, &self.record, &source) {
@@ -341,6 +349,24 @@ impl<'a> Work<'a> {
                 }
             }
         }
+    }
+
+    /// How many tasks may still be started now; says so when there are none left.
+    fn launches_left(&mut self, of: usize) -> usize {
+        let most = self.quotas.service_task_launches_per_minute;
+        if most == 0 {
+            return usize::MAX;
+        }
+        let index = &self.cluster.index.started_by;
+        let ids = self.record.sources().filter_map(|source| index.get(&source.id)).flatten();
+        let launched = ids.filter_map(|id| self.cluster.tasks.get(id)).map(|task| task.created_at);
+        let recent: Vec<Timestamp> = launched.filter(|at| at.plus(LAUNCH_WINDOW) > self.now).collect();
+        let left = most.saturating_sub(recent.len());
+        if left == 0 {
+            self.refuse(of, "operations are being throttled. Will try again later.");
+            self.look_again_at(recent.into_iter().min().map_or(self.now, |first| first).plus(LAUNCH_WINDOW));
+        }
+        left
     }
 
     /// Whether a deployment has failed and starts nothing any more.
@@ -384,6 +410,7 @@ impl<'a> Work<'a> {
         let hosts = |task: &TaskRecord| instances.iter().any(|it| Some(it.record.id) == task.container_instance);
         // What may not stay goes at once; the rest as the deployment's floor allows.
         let mut stops = self.which(|it| !hosts(it.task));
+        self.note_violations(&stops);
         let bounds = Bounds::of(instances.len(), self.record.settings.deployment_configuration.as_ref());
         let healthy = self.which(|it| it.healthy && hosts(it.task)).len();
         stops.extend(self.which(|it| self.is_dispensable(it, 0, bounds.floor) && hosts(it.task)));
@@ -397,8 +424,13 @@ impl<'a> Work<'a> {
             let on = |it: &Live<'_>| it.task.container_instance == Some(instance.record.id);
             !self.live.iter().any(|it| on(it) && it.task.last_status <= TaskStatus::Running)
         });
+        let bare: Vec<&InstanceState> = bare.take(AT_ONCE).collect();
+        let left = if bare.is_empty() { 0 } else { self.launches_left(0) };
+        if left == 0 && !bare.is_empty() {
+            return;
+        }
         let (mut made, mut refused) = (Vec::new(), None);
-        for instance in bare.take(AT_ONCE) {
+        for instance in bare.into_iter().take(left) {
             let mut placement = place(&[instance.node()], &request, 1, self.random);
             match placement.assignments.pop() {
                 Some(assignment) => made.push(Spot::on(&launch, instance, assignment.gpus, None)),
@@ -412,6 +444,17 @@ impl<'a> Work<'a> {
         match refused {
             Some(why) => self.refuse(0, &why),
             None => self.accept(0),
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Says which tasks of a daemon have to go though their container instances take tasks.
+    fn note_violations(&mut self, stops: &[usize]) {
+        let violating = stops.iter().filter(|at| !self.live[**at].leaves);
+        let violating: String = violating.map(|at| format!(" (task {})", self.live[*at].task.id)).collect();
+        if !violating.is_empty() {
+            self.say(&format!("has tasks that no longer meet the placement constraints of the service:{violating}."));
         }
     }
 }

@@ -74,6 +74,30 @@ fn fargate_has_its_sizes_only() {
     registered(&with(with_container(fargate(), json!({"memory": null})), json!({"cpu": "16384", "memory": "122880"})));
 }
 
+// spec: 24-031
+#[test]
+fn each_cpu_of_fargate_has_its_memory() {
+    let sized = |cpu: i32, memory: i32| {
+        let task = with_container(fargate(), json!({"memory": null}));
+        with(task, json!({"cpu": cpu.to_string(), "memory": memory.to_string()}))
+    };
+    for (cpu, least, most, step) in [
+        (256, 512, 2048, 512),
+        (512, 1024, 4096, 1024),
+        (1024, 2048, 8192, 1024),
+        (2048, 4096, 16_384, 1024),
+        (4096, 8192, 30_720, 1024),
+        (8192, 16_384, 61_440, 4096),
+        (16_384, 32_768, 122_880, 8192),
+    ] {
+        for memory in (512..=131_072).step_by(512) {
+            let in_steps = (least..=most).contains(&memory) && memory % step == 0;
+            let known = if cpu == 256 { matches!(memory, 512 | 1024 | 2048) } else { in_steps };
+            assert_eq!(register(&sized(cpu, memory)).is_ok(), known, "{cpu} {memory}");
+        }
+    }
+}
+
 // spec: 02-004, 02-005, 02-006, 02-007, 02-008, 02-009, 02-011, 02-014, 02-017, 02-018, 02-019
 #[test]
 fn fargate_containers_have_no_access_to_the_host() {
@@ -144,14 +168,36 @@ fn fargate_has_three_log_drivers() {
     registered(&with_container(fargate(), logs("splunk")));
 }
 
+// spec: 07-053
+#[test]
+fn a_log_router_on_fargate_has_its_configuration_in_the_image() {
+    let router = |kind: &str, value: &str| {
+        let options = json!({"config-file-type": kind, "config-file-value": value});
+        let router = json!({"name": "router", "firelensConfiguration": {"type": "fluentbit", "options": options}});
+        let logs = json!({"logConfiguration": {"logDriver": "awsfirelens"}});
+        move |document: Value| and_container(with_container(document, logs.clone()), router.clone())
+    };
+    registered(&router("file", "/extra.conf")(fargate()));
+    not_for_fargate(router("s3", "arn:aws:s3:::bucket/extra.conf"), "config-file-type s3");
+}
+
+// spec: 07-015
 #[test]
 fn fargate_needs_an_execution_role_for_logs_and_ecr() {
-    let logs =
+    let options = json!({"awslogs-region": "r", "awslogs-group": "g", "awslogs-stream-prefix": "p"});
+    let logs = json!({"logConfiguration": {"logDriver": "awslogs", "options": options}});
+    let unprefixed =
         json!({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-group": "g"}}});
     let ecr = json!({"image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/web:1"});
     let role = with(fargate(), json!({"executionRoleArn": "execution"}));
     registered(&with_container(role.clone(), logs.clone()));
-    registered(&with_container(role, ecr.clone()));
+    registered(&with_container(role.clone(), ecr.clone()));
+    assert_eq!(
+        refusal(&with_container(role.clone(), unprefixed.clone())),
+        "Fargate requires log configuration options to include awslogs-stream-prefix to support log driver awslogs."
+    );
+    let on_ec2 = with(role, json!({"requiresCompatibilities": null}));
+    assert_eq!(compatibilities(&with_container(on_ec2, unprefixed)), json!(["EC2"]));
     not_for_fargate(
         |document| with_container(document, logs.clone()),
         "Fargate requires task definition to have execution role ARN to support log driver awslogs.",
@@ -179,6 +225,13 @@ fn what_fargate_has_since_1_4_0_is_told() {
     assert_eq!(needs(&with_container(fargate(), controls)), Some("systemControls"));
     let capabilities = json!({"linuxParameters": {"capabilities": {"add": ["SYS_PTRACE"]}}});
     assert_eq!(needs(&with_container(fargate(), capabilities)), Some("capabilities"));
+    let secret = |from: &str| {
+        let secrets = json!({"secrets": [{"name": "S", "valueFrom": from}]});
+        with_container(with(fargate(), json!({"executionRoleArn": "execution"})), secrets)
+    };
+    let whole = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:s-AbCdEf";
+    assert_eq!(needs(&secret(whole)), None);
+    assert_eq!(needs(&secret(&format!("{whole}:key::"))), Some("JSON key or version of a secret"));
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! InterruptFargateTasks: what Fargate does to tasks by itself elsewhere, an operator does here.
+//!
+//! A Spot interruption takes the capacity of FARGATE_SPOT back (guide chapter 3, "Handling Fargate Spot Termination
+//! Notices"); a retirement ends tasks on a date (chapter 14, "Task Retirement"); recycling refreshes the machines below
+//! tasks of services (chapter 14, "Fargate Task Recycling").
+
+use std::sync::Arc;
+
+use longshore_api::longshore::{
+    FargateInterruption, InterruptFargateTasksRequest, InterruptFargateTasksResponse, error,
+};
+use longshore_api::{ServiceError, ecs};
+use longshore_model::records::{DesiredStatus, TaskRecord};
+use longshore_model::task::{self, StopCause};
+use longshore_model::{Id, Scope};
+use longshore_seams::Timestamp;
+
+use super::find_task;
+use crate::changes::{Change, Changes};
+use crate::engine::Engine;
+use crate::operations::resolve_cluster;
+use crate::state::ScopeState;
+
+/// The capacity provider whose tasks may be interrupted.
+const FARGATE_SPOT: &str = "FARGATE_SPOT";
+/// The oldest platform version whose tasks are recycled.
+const RECYCLED_FROM: &str = "1.3.0";
+/// Tasks that one transaction changes, below its limit.
+const AT_ONCE: usize = 90;
+
+/// What is done to a task, and when.
+struct Interruption {
+    kind: FargateInterruption,
+    at: Option<Timestamp>,
+}
+
+impl Interruption {
+    fn read(input: &InterruptFargateTasksRequest) -> Result<Self, ServiceError> {
+        let kind = input.interruption.clone().unwrap_or(FargateInterruption::SpotInterruption);
+        if input.at.is_some() && kind != FargateInterruption::TaskRetirement {
+            return Err(invalid(format!("at is a date for TASK_RETIREMENT only: a {} begins at once.", kind.as_str())));
+        }
+        Ok(Self { kind, at: input.at })
+    }
+
+    /// Why a task is not concerned; `None` when it is.
+    fn obstacle(&self, task: &TaskRecord) -> Option<&'static str> {
+        if task.launch_type != ecs::LaunchType::Fargate {
+            return Some("is not on Fargate");
+        }
+        if task.desired_status != DesiredStatus::Running {
+            return Some("is stopping or has stopped");
+        }
+        match self.kind {
+            FargateInterruption::SpotInterruption if task.capacity_provider.as_deref() != Some(FARGATE_SPOT) => {
+                Some("was not placed by the capacity provider FARGATE_SPOT")
+            }
+            FargateInterruption::TaskRecycling if !task.group.starts_with("service:") => Some("is of no service"),
+            FargateInterruption::TaskRecycling
+                if task.platform_version.as_deref().is_none_or(|version| version < RECYCLED_FROM) =>
+            {
+                Some("is on a platform version older than 1.3.0")
+            }
+            _ => None,
+        }
+    }
+
+    /// The task as it becomes; `None` when nothing changes.
+    fn apply(&self, task: &TaskRecord, now: Timestamp) -> Option<TaskRecord> {
+        let cause = match self.kind {
+            FargateInterruption::SpotInterruption => StopCause::spot_interruption(),
+            _ => match self.at {
+                Some(at) if at > now => {
+                    let changes = task.retires_at != Some(at);
+                    return changes.then(|| TaskRecord { retires_at: Some(at), ..task.clone() });
+                }
+                _ => StopCause::maintenance(),
+            },
+        };
+        task::stop(task, &cause, now)
+    }
+}
+
+/// Interrupts tasks of `scope`: those that are named, or the oldest ones that it concerns, of one cluster or of all.
+/// Each is told as by Fargate: an event and SIGTERM at once, SIGKILL after its `stopTimeout`.
+///
+/// # Errors
+/// `InvalidParameterException`, also for a named task that it can't concern; `ResourceNotFoundException`.
+pub async fn interrupt_fargate_tasks(
+    engine: &Engine,
+    scope: &Scope,
+    input: &InterruptFargateTasksRequest,
+) -> Result<InterruptFargateTasksResponse, ServiceError> {
+    let interruption = Interruption::read(input)?;
+    let chosen = engine.read(|state| choose(state.scope(scope), scope, input, &interruption)).await?;
+    let now = engine.seams().clock.now();
+    let mut arns = Vec::new();
+    for chunk in chosen.chunks(AT_ONCE) {
+        let changed: Result<Vec<String>, ServiceError> = engine
+            .write(|state, changes: &mut Changes| {
+                let mut arns = Vec::new();
+                for (cluster, task) in chunk {
+                    let Some(cluster) = state.scope(scope).clusters.get(cluster) else { continue };
+                    let found = cluster.tasks.get(task).filter(|task| interruption.obstacle(task).is_none());
+                    let Some(task) = found else { continue };
+                    arns.push(scope.task_arn(&cluster.record.name, task.id));
+                    if let Some(task) = interruption.apply(task, now) {
+                        changes.push(Change::PutTask(scope.clone(), Arc::new(task)));
+                    }
+                }
+                Ok(arns)
+            })
+            .await;
+        arns.extend(changed?);
+    }
+    Ok(InterruptFargateTasksResponse { task_arns: Some(arns) })
+}
+
+/// Cluster and id of each task that is interrupted.
+fn choose(
+    records: &ScopeState,
+    scope: &Scope,
+    input: &InterruptFargateTasksRequest,
+    interruption: &Interruption,
+) -> Result<Vec<(Id, Id)>, ServiceError> {
+    let named = input.tasks.as_deref().unwrap_or_default();
+    if !named.is_empty() {
+        if input.count.is_some() {
+            return Err(invalid("Give tasks or count, not both: count is for tasks that are not named."));
+        }
+        let cluster = resolve_cluster(records, scope, input.cluster.as_deref()).map_err(of_this_api)?;
+        return named
+            .iter()
+            .map(|name| {
+                let task = find_task(cluster, scope, name).map_err(of_this_api)?;
+                let task = task.ok_or_else(|| {
+                    let cluster = &cluster.record.name;
+                    error::resource_not_found_exception(format!("The cluster {cluster} has no task {name}."))
+                })?;
+                match interruption.obstacle(task) {
+                    None => Ok((cluster.record.id, task.id)),
+                    Some(obstacle) => Err(invalid(format!("The task {name} {obstacle}."))),
+                }
+            })
+            .collect();
+    }
+    let clusters = match input.cluster.as_deref().filter(|name| !name.is_empty()) {
+        None => records.clusters.values().collect(),
+        Some(name) => vec![resolve_cluster(records, scope, Some(name)).map_err(of_this_api)?],
+    };
+    let mut concerned: Vec<_> = clusters
+        .into_iter()
+        .flat_map(|cluster| {
+            let wanted = cluster.index.wanted.iter().filter_map(|id| cluster.tasks.get(id));
+            let concerned = wanted.filter(|task| interruption.obstacle(task).is_none());
+            concerned.map(|task| (task.created_at, (cluster.record.id, task.id)))
+        })
+        .collect();
+    concerned.sort_unstable();
+    let count = input.count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(0));
+    Ok(concerned.into_iter().take(count).map(|(_, task)| task).collect())
+}
+
+fn invalid(message: impl Into<String>) -> ServiceError {
+    error::invalid_parameter_exception(message)
+}
+
+/// ECS's own refusals in the exceptions that Longshore's API has.
+fn of_this_api(refused: ServiceError) -> ServiceError {
+    match refused.code {
+        "ClusterNotFoundException" => error::resource_not_found_exception(refused.message),
+        _ => refused,
+    }
+}
