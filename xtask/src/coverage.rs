@@ -39,7 +39,7 @@ pub(crate) struct Row {
 type Citations = BTreeMap<String, Vec<String>>;
 
 /// What a row of `awaiting.tsv` may wait for: a companion of ECS, or a room of Longshore, that is still to come.
-const AWAITABLE: [&str; 24] = [
+const AWAITABLE: [&str; 25] = [
     "App Mesh",
     "Application Auto Scaling",
     "Auto Scaling",
@@ -56,6 +56,7 @@ const AWAITABLE: [&str; 24] = [
     "Fargate",
     "GPU",
     "IAM",
+    "image pulls",
     "load balancers",
     "networking",
     "S3",

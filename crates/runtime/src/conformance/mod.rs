@@ -170,6 +170,7 @@ macro_rules! conformance_tests {
                 memory_is_limited,
                 too_small_a_memory_limit_is_raised,
                 memory_is_reserved,
+                swap_is_limited,
                 exceeding_the_memory_limit_kills,
                 cpu_shares_are_the_cgroup_s_weight,
                 cpu_time_is_limited,

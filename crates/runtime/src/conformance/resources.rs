@@ -45,6 +45,28 @@ pub async fn memory_is_reserved(world: &World) {
     assert!(hard == "max" || hard.parse::<u64>().unwrap() > 1 << 50, "{hard}");
 }
 
+/// Swap is limited together with memory; how readily the kernel swaps is version 1's to be told.
+// spec: 26-017, 31-016
+pub async fn swap_is_limited(world: &World) {
+    let resources = || Resources {
+        memory_bytes: 64 << 20,
+        memory_swap_bytes: 96 << 20,
+        swappiness: Some(10),
+        ..Resources::default()
+    };
+    let script = cgroup_file("memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
+    let found = limited(world, resources(), &format!("({script}) 2>/dev/null || echo none")).await;
+    if found == "none" {
+        // This kernel does not account for swap.
+        return;
+    }
+    let limit = if is_cgroup_v2() { 32 << 20 } else { 96 << 20 };
+    assert_eq!(found, limit.to_string());
+    if !is_cgroup_v2() {
+        assert_eq!(limited(world, resources(), "cat /sys/fs/cgroup/memory/memory.swappiness").await, "10");
+    }
+}
+
 /// Who uses more memory than the limit is killed, and it is said why.
 // spec: 05-023
 pub async fn exceeding_the_memory_limit_kills(world: &World) {
