@@ -78,7 +78,9 @@ pub async fn open(
     match decide(choice, dir, seams).await {
         RuntimeChoice::Docker => match docker::detect(seams).await {
             Some(socket) => docker_at(&socket, dir, seams).await,
-            None => Err(Failure::failed("no Docker Engine answers: start it, set DOCKER_HOST, or use --runtime oci")),
+            None => Err(Failure::failed(
+                "Cannot connect to the Docker daemon. Is the docker daemon running on this host? Start it, set DOCKER_HOST, or use --runtime oci",
+            )),
         },
         RuntimeChoice::Oci | RuntimeChoice::Auto => Ok(oci(dir, subnet, seams).await?),
     }

@@ -118,6 +118,20 @@ fn a_data_directory_has_one_owner_at_a_time() {
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use by process"));
 }
 
+// spec: 01-014
+#[test]
+fn a_docker_daemon_that_is_not_reachable_is_said() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BIN);
+    command.args(["up", "--runtime", "docker", "--no-profile", "--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(home.path().join("data")).env("HOME", home.path());
+    command.env("DOCKER_HOST", format!("unix://{}", home.path().join("none.sock").display()));
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("Cannot connect to the Docker daemon. Is the docker daemon running on this host?"), "{said}");
+}
+
 #[test]
 fn settings_come_from_a_file_below_the_environment_and_the_flags() {
     let home = tempfile::tempdir().unwrap();
