@@ -1,5 +1,4 @@
 //! Events through `longshore events`, and Spot capacity that is taken back by `longshore fargate reclaim`.
-#![expect(clippy::disallowed_methods, reason = "the test follows a real process")]
 
 mod support;
 

@@ -89,7 +89,7 @@ const MAINTENANCE: &str = "ECS is performing maintenance on the underlying infra
 async fn a_spot_interruption_is_told_while_the_task_still_runs() {
     let world = fargate().await;
     let task = world.running_on("FARGATE_SPOT").await;
-    assert_eq!(world.interrupt(reclaim()).await, [task.clone()]);
+    assert_eq!(world.interrupt(reclaim()).await, std::slice::from_ref(&task));
     let events = world.engine().peek(|state| {
         let records = state.outbox.values();
         records.flat_map(|record| record.events.clone()).collect::<Vec<_>>()
@@ -207,7 +207,7 @@ async fn recycling_concerns_tasks_of_services_only_and_the_service_keeps_its_cou
     let world = fargate().await;
     let alone = world.running_on("FARGATE").await;
     let served = world.fargate_service(json!({"launchType": "FARGATE", "platformVersion": "1.3.0"})).await;
-    assert_eq!(world.interrupt(recycle()).await, [served.clone()]);
+    assert_eq!(world.interrupt(recycle()).await, std::slice::from_ref(&served));
     world.schedule_services().await;
     let replaced = world.of_service().await;
     assert_eq!(replaced.len(), 1);
