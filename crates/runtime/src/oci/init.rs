@@ -31,9 +31,9 @@ pub fn init_main(arguments: impl Iterator<Item = OsString>) -> ! {
 
 fn run(words: &[CString]) -> nix::Result<i32> {
     let all = SigSet::all();
-    let mut before = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), Some(&mut before))?;
-    let child = spawn(words, &before)?;
+    // They are already, when the shim has started it.
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None)?;
+    let child = spawn(words)?;
     loop {
         match all.wait()? {
             Signal::SIGCHLD => {
@@ -50,14 +50,14 @@ fn run(words: &[CString]) -> nix::Result<i32> {
 }
 
 #[expect(unsafe_code, reason = "fork has no safe form; init has one thread")]
-fn spawn(words: &[CString], mask: &SigSet) -> nix::Result<Pid> {
+fn spawn(words: &[CString]) -> nix::Result<Pid> {
     // SAFETY: one thread, so the child may do anything the parent might.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             // A group of its own, as a shell would give it; without a terminal nothing depends on it.
             let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-            sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None)?;
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
             // SAFETY: the default action needs no handler.
             unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }?;
             let Err(error) = execvp(&words[0], words);

@@ -15,7 +15,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use longshore_seams::Timestamp;
 use nix::fcntl::OFlag;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, execvp, pipe2};
 
 use super::config::{self, Circumstances};
@@ -345,6 +345,10 @@ impl Executor for Command {
             args.iter().map(text).collect::<Result<_, _>>().map_err(|_| ExecutorError::InvalidArg)?;
         let program = args.first().ok_or(ExecutorError::InvalidArg)?;
         super::sys::restore_signals();
+        if program.as_bytes() == config::INIT_PATH.as_bytes() {
+            // What is sent before our init is ready to take it waits: a container's first process never gets the others.
+            let _ = SigSet::all().thread_block();
+        }
         let Err(error) = execvp(program, &args);
         let name = program.to_string_lossy();
         let message = match error {
