@@ -25,6 +25,9 @@ type Stream = WebSocketStream<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>;
 /// Longest message that is read, in bytes.
 const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
 
+/// What is read at once, in bytes; a longer message takes several reads.
+const READ_BUFFER: usize = 8 * 1024;
+
 /// Longest part of a refusal's body that is kept, in characters.
 const REFUSAL_LIMIT: usize = 1024;
 
@@ -155,8 +158,10 @@ impl Client {
             let unreachable = |reason: String| ClientError::Connect { endpoint: url.to_owned(), reason };
             let stream = self.connector.clone().call(tcp_uri).await;
             let stream = stream.map_err(|error| unreachable(with_causes(&*error)))?;
-            let config =
-                WebSocketConfig::default().max_message_size(Some(MESSAGE_LIMIT)).max_frame_size(Some(MESSAGE_LIMIT));
+            let config = WebSocketConfig::default()
+                .max_message_size(Some(MESSAGE_LIMIT))
+                .max_frame_size(Some(MESSAGE_LIMIT))
+                .read_buffer_size(READ_BUFFER);
             tokio_tungstenite::client_async_with_config(request, TokioIo::new(stream), Some(config)).await.map_err(
                 |error| match error {
                     Error::Http(answer) => {

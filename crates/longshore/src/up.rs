@@ -13,6 +13,7 @@ use longshore_control::operations::tasks::stop_every_task;
 use longshore_model::capacity_provider::CAPACITY_PROVIDER;
 use longshore_model::fargate::{LENDING, LENDS_ALSO, LENDS_ONLY};
 use longshore_seams::Seams;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -65,9 +66,20 @@ pub async fn up(args: &UpArgs, format: OutputFormat, seams: &Seams) -> Result<()
 /// # Errors
 /// As [`up`].
 pub async fn server(args: &ServerArgs, format: OutputFormat, seams: &Seams) -> Result<(), Failure> {
+    allow_open_files();
     let dir = DataDir::open(&args.data_dir.path(), &*seams.random)?;
     let plane = ControlPlane::open(args, &dir, seams).await?;
     serve(args, plane, &dir, format, seams, None).await
+}
+
+/// Thousands of agents have connections of their own, so as many files may be open as the machine allows. Not in [`up`]:
+/// containers would inherit it.
+fn allow_open_files() {
+    let limits = getrlimit(Resource::RLIMIT_NOFILE);
+    let raised = limits.and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is: few agents can connect");
+    }
 }
 
 async fn serve(

@@ -96,10 +96,11 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
-            connections: 8192,
+            // 5,000 container instances, each with three, and callers.
+            connections: 20_000,
             requests: 1024,
             drain_timeout: Duration::from_secs(10),
-            signing_keys: 1024,
+            signing_keys: 16_384,
         }
     }
 }

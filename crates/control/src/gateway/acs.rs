@@ -31,6 +31,8 @@ use crate::state::{ClusterState, InstanceState, ScopeState, State};
 
 /// Acknowledgements and stop candidates are small.
 const MAX_MESSAGE: usize = 1 << 20;
+/// Each connection has a buffer of this size to read into: there are thousands of them, and agents say little.
+pub(super) const READ_BUFFER: usize = 4096;
 /// Most tasks of one payload.
 const PAYLOAD_TASKS: usize = 20;
 /// So many numbers are set aside in the record at once: a payload costs no write of its own, and
@@ -67,7 +69,7 @@ pub(super) async fn serve<S>(inner: &Arc<Inner>, address: Address, query: &AcsQu
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE));
+    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).read_buffer_size(READ_BUFFER);
     let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
     let mailbox = inner.registry.connect(address.instance);
     let arn = address.instance_arn();

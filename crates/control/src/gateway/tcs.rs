@@ -37,7 +37,8 @@ pub(super) async fn serve<S>(inner: &Arc<Inner>, address: Address, socket: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE));
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).read_buffer_size(super::acs::READ_BUFFER);
     let mut socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
     let clock = inner.engine.seams().clock.clone();
     let mut beat = clock.sleep(HEARTBEAT_INTERVAL);
