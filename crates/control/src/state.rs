@@ -226,14 +226,30 @@ impl ScopeState {
         own.chain(lent)
     }
 
-    /// Changes the container instance of `task`, and unless it is told of all of them later, what placement knows of it.
-    fn change_host(&mut self, task: &TaskRecord, change: fn(&mut InstanceState, &TaskRecord), loading: bool) {
-        let Some(id) = task.container_instance else { return };
+    /// A task came to a container instance, changed there or left it.
+    fn change_hosts(&mut self, old: Option<&TaskRecord>, new: Option<&TaskRecord>, loading: bool) {
+        let host = |task: Option<&TaskRecord>| task.and_then(|task| task.container_instance);
+        if host(old) == host(new) {
+            return self.change_host(old, new, loading);
+        }
+        self.change_host(old, None, loading);
+        self.change_host(None, new, loading);
+    }
+
+    /// The same of one container instance, and unless it is told of all of them later, what placement knows of it.
+    fn change_host(&mut self, old: Option<&TaskRecord>, new: Option<&TaskRecord>, loading: bool) {
+        let Some((task, id)) = new.or(old).and_then(|task| Some((task, task.container_instance?))) else { return };
         let Some(cluster) = self.homes.get(&id).and_then(|home| self.clusters.get_mut(home)) else { return };
         let Some(instance) = cluster.instances.get_mut(&id) else { return };
-        change(instance, task);
+        if let Some(old) = old {
+            instance.remove_task(old);
+        }
+        if let Some(new) = new {
+            instance.add_task(new);
+        }
         // What has stopped takes nothing.
-        if loading || task.last_status == TaskStatus::Stopped {
+        let takes = |task: &TaskRecord| task.last_status != TaskStatus::Stopped;
+        if loading || !(old.is_some_and(takes) || new.is_some_and(takes)) {
             return;
         }
         let (node, group) = (instance.node(), instance::group(task));
@@ -511,15 +527,8 @@ impl State {
         let loading = self.loading;
         let cluster = self.cluster_mut(scope, record.cluster);
         let old = cluster.tasks.insert(record.id, record.clone());
-        if let Some(old) = &old {
-            cluster.index.remove(old);
-        }
-        cluster.index.insert(record);
-        let records = self.scope_mut(scope);
-        if let Some(old) = &old {
-            records.change_host(old, InstanceState::remove_task, loading);
-        }
-        records.change_host(record, InstanceState::add_task, loading);
+        cluster.index.change(old.as_deref(), Some(record));
+        self.scope_mut(scope).change_hosts(old.as_deref(), Some(record), loading);
         let was_live = old.is_some_and(|old| old.last_status != TaskStatus::Stopped);
         self.count_use(scope, record, was_live, record.last_status != TaskStatus::Stopped);
     }
@@ -527,8 +536,8 @@ impl State {
     fn delete_task(&mut self, scope: &Scope, cluster: Id, id: Id) {
         let cluster = self.cluster_mut(scope, cluster);
         let Some(old) = cluster.tasks.remove(&id) else { return };
-        cluster.index.remove(&old);
-        self.scope_mut(scope).change_host(&old, InstanceState::remove_task, false);
+        cluster.index.change(Some(&old), None);
+        self.scope_mut(scope).change_hosts(Some(&old), None, false);
         self.count_use(scope, &old, old.last_status != TaskStatus::Stopped, false);
     }
 

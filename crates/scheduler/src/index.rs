@@ -272,9 +272,12 @@ impl<K: Copy + Ord> Index<K> {
         let mut placement = Placement::default();
         for _ in 0..count {
             let Some(chosen) = search.next() else {
+                let refusals = |key: &K| match search.changed.contains_key(key) {
+                    true => refusals(&search.whole(*key), request),
+                    false => refusals(node(*key), request),
+                };
                 let all = self.entries.keys();
-                let refused = all.map(|key| Refused { node: *key, refusals: refusals(&search.whole(*key), request) });
-                placement.refused = refused.collect();
+                placement.refused = all.map(|key| Refused { node: *key, refusals: refusals(key) }).collect();
                 break;
             };
             let gpus = search.take(chosen);

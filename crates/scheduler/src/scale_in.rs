@@ -53,14 +53,19 @@ pub fn scale_in(
 ) -> Vec<usize> {
     let mut left: Vec<usize> = (0..candidates.len()).collect();
     let mut freed: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    let mut crowds: Vec<Option<Crowd>> = strategies.iter().map(|strategy| Crowd::of(strategy, candidates)).collect();
     let mut chosen = Vec::new();
     while chosen.len() < count && !left.is_empty() {
         let mut best: Vec<usize> = left.clone();
         if best.iter().any(|at| !candidates[*at].running) {
             best.retain(|at| !candidates[*at].running);
         }
-        for strategy in strategies {
-            let costs: Vec<i64> = best.iter().map(|at| weight(strategy, candidates, &left, &freed, *at)).collect();
+        for (strategy, crowd) in strategies.iter().zip(&crowds) {
+            let weigh = |at: &usize| match crowd {
+                Some(crowd) => crowd.counts[crowd.place_of[*at]],
+                None => weight(strategy, &candidates[*at], &freed),
+            };
+            let costs: Vec<i64> = best.iter().map(weigh).collect();
             let Some(most) = costs.iter().max().copied() else { break };
             let mut costs = costs.into_iter();
             best.retain(|_| costs.next() == Some(most));
@@ -73,35 +78,51 @@ pub fn scale_in(
             let given = freed.entry(node.id.as_str()).or_default();
             *given = (given.0 + candidates[at].freed.0, given.1 + candidates[at].freed.1);
         }
+        crowds.iter_mut().flatten().for_each(|crowd| crowd.counts[crowd.place_of[at]] -= 1);
         left.retain(|other| *other != at);
         chosen.push(at);
     }
     chosen
 }
 
-/// How much `strategy` is for stopping the candidate `at`.
-fn weight(
-    strategy: &Strategy,
-    candidates: &[Candidate<'_>],
-    left: &[usize],
-    freed: &BTreeMap<&str, (i64, i64)>,
-    at: usize,
-) -> i64 {
-    let same = |value: fn(&Candidate<'_>, &str) -> Option<String>, name: &str| {
-        let of = |at: usize| value(&candidates[at], name);
-        let mine = of(at);
-        i64::try_from(left.iter().filter(|other| of(**other) == mine).count()).unwrap_or(i64::MAX)
-    };
-    let given = |node: &Node| freed.get(node.id.as_str()).copied().unwrap_or_default();
-    match strategy {
-        Strategy::Random => 0,
-        Strategy::Spread(SpreadField::Instance) => same(|it, _| it.node.map(|node| node.id.clone()), ""),
-        Strategy::Spread(SpreadField::Attribute(name)) => same(|it, name| it.attribute(name), name),
-        Strategy::Binpack(field) => candidates[at].node.map_or(i64::MAX, |node| match field {
-            BinpackField::Cpu => node.remaining.cpu + given(node).0 + candidates[at].freed.0,
-            BinpackField::Memory => node.remaining.memory + given(node).1 + candidates[at].freed.1,
-        }),
+/// How many of the candidates that are left share a place, for a `spread`.
+struct Crowd {
+    /// Each candidate's place.
+    place_of: Vec<usize>,
+    counts: Vec<i64>,
+}
+
+impl Crowd {
+    /// None for a strategy that spreads nothing.
+    fn of(strategy: &Strategy, candidates: &[Candidate<'_>]) -> Option<Self> {
+        let Strategy::Spread(field) = strategy else { return None };
+        let place = |candidate: &Candidate<'_>| match field {
+            SpreadField::Instance => candidate.node.map(|node| node.id.clone()),
+            SpreadField::Attribute(name) => candidate.attribute(name),
+        };
+        let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
+        let mut crowd = Self { place_of: Vec::with_capacity(candidates.len()), counts: Vec::new() };
+        for candidate in candidates {
+            let next = places.len();
+            let place = *places.entry(place(candidate)).or_insert(next);
+            if place == next {
+                crowd.counts.push(0);
+            }
+            crowd.counts[place] += 1;
+            crowd.place_of.push(place);
+        }
+        Some(crowd)
     }
+}
+
+/// How much `binpack` is for stopping a candidate.
+fn weight(strategy: &Strategy, candidate: &Candidate<'_>, freed: &BTreeMap<&str, (i64, i64)>) -> i64 {
+    let given = |node: &Node| freed.get(node.id.as_str()).copied().unwrap_or_default();
+    let Strategy::Binpack(field) = strategy else { return 0 };
+    candidate.node.map_or(i64::MAX, |node| match field {
+        BinpackField::Cpu => node.remaining.cpu + given(node).0 + candidate.freed.0,
+        BinpackField::Memory => node.remaining.memory + given(node).1 + candidate.freed.1,
+    })
 }
 
 #[cfg(test)]

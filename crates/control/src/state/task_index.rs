@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::Id;
 use longshore_model::records::{DesiredStatus, TaskRecord, TaskStatus};
+use longshore_seams::Timestamp;
 
 use crate::quotas::FargateTasks;
 
@@ -25,9 +26,9 @@ pub struct TaskIndex {
     /// To stop, but not yet STOPPED.
     pub stopping: BTreeSet<Id>,
     /// To retire, by when.
-    pub retiring: BTreeSet<(longshore_seams::Timestamp, Id)>,
+    pub retiring: BTreeSet<(Timestamp, Id)>,
     /// STOPPED, by when.
-    pub stopped: BTreeSet<(longshore_seams::Timestamp, Id)>,
+    pub stopped: BTreeSet<(Timestamp, Id)>,
     /// RUNNING tasks.
     pub running_count: usize,
     /// Numbers of tasks on Fargate that quotas count.
@@ -70,59 +71,85 @@ impl TaskIndex {
         self.launch_types.get_mut(name).expect("was inserted above")
     }
 
-    pub(super) fn insert(&mut self, task: &TaskRecord) {
+    /// A task came, changed or went: `old` is as it was, `new` as it is. What it keeps is not looked at.
+    pub(super) fn change(&mut self, old: Option<&TaskRecord>, new: Option<&TaskRecord>) {
+        let Some(id) = new.or(old).map(|task| task.id) else { return };
         // Families of daemon task definitions are others, though their names may be the same.
-        if task.daemon.is_none() {
-            add(&mut self.family, &task.family, task.id);
-        }
-        add(&mut self.group, &task.group, task.id);
-        if let Some(started_by) = &task.started_by {
-            add(&mut self.started_by, started_by, task.id);
-        }
-        match task.desired_status {
-            DesiredStatus::Running => self.wanted.insert(task.id),
-            DesiredStatus::Stopped => self.unwanted.insert(task.id),
+        rename(&mut self.family, id, old, new, |task| task.daemon.is_none().then_some(&task.family));
+        rename(&mut self.group, id, old, new, |task| Some(&task.group));
+        rename(&mut self.started_by, id, old, new, |task| task.started_by.as_ref());
+        let wanted = |task: &TaskRecord| task.desired_status == DesiredStatus::Running;
+        let unwanted = |task: &TaskRecord| task.desired_status == DesiredStatus::Stopped;
+        let stopping = |task: &TaskRecord| unwanted(task) && task.last_status != TaskStatus::Stopped;
+        let is = |kind: &dyn Fn(&TaskRecord) -> bool| (old.is_some_and(kind), new.is_some_and(kind));
+        turn(&mut self.wanted, id, is(&wanted));
+        turn(&mut self.unwanted, id, is(&unwanted));
+        turn(&mut self.stopping, id, is(&stopping));
+        turn(&mut self.pending, id, is(&is_pending));
+        let stopped = |task: &TaskRecord| {
+            let at = task.times.stopped.unwrap_or(task.created_at);
+            (task.last_status == TaskStatus::Stopped).then_some((at, task.id))
         };
-        if task.desired_status == DesiredStatus::Stopped && task.last_status != TaskStatus::Stopped {
-            self.stopping.insert(task.id);
+        plan(&mut self.stopped, old.and_then(stopped), new.and_then(stopped));
+        let retiring = |task: &TaskRecord| Some((task.retires_at.filter(|_| wanted(task))?, task.id));
+        plan(&mut self.retiring, old.and_then(retiring), new.and_then(retiring));
+        if let Some(old) = old {
+            self.running_count -= usize::from(old.last_status == TaskStatus::Running);
+            let counts = self.counts(old);
+            counts.0 -= usize::from(old.last_status == TaskStatus::Running);
+            counts.1 -= usize::from(is_pending(old));
+            self.fargate -= FargateTasks::of(old);
         }
-        if let Some(at) = task.retires_at.filter(|_| task.desired_status == DesiredStatus::Running) {
-            self.retiring.insert((at, task.id));
-        }
-        if is_pending(task) {
-            self.pending.insert(task.id);
-            self.counts(task).1 += 1;
-        }
-        if task.last_status == TaskStatus::Running {
-            self.running_count += 1;
-            self.counts(task).0 += 1;
-        }
-        self.fargate += FargateTasks::of(task);
-        if task.last_status == TaskStatus::Stopped {
-            self.stopped.insert((task.times.stopped.unwrap_or(task.created_at), task.id));
+        if let Some(new) = new {
+            self.running_count += usize::from(new.last_status == TaskStatus::Running);
+            let counts = self.counts(new);
+            counts.0 += usize::from(new.last_status == TaskStatus::Running);
+            counts.1 += usize::from(is_pending(new));
+            self.fargate += FargateTasks::of(new);
         }
     }
+}
 
-    pub(super) fn remove(&mut self, task: &TaskRecord) {
-        remove(&mut self.family, &task.family, task.id);
-        remove(&mut self.group, &task.group, task.id);
-        if let Some(started_by) = &task.started_by {
-            remove(&mut self.started_by, started_by, task.id);
+/// Moves `id` from the name that `old` has to that of `new`.
+fn rename<'a>(
+    index: &mut BTreeMap<String, BTreeSet<Id>>,
+    id: Id,
+    old: Option<&'a TaskRecord>,
+    new: Option<&'a TaskRecord>,
+    name: impl Fn(&'a TaskRecord) -> Option<&'a String>,
+) {
+    let (before, now) = (old.and_then(&name), new.and_then(&name));
+    if before == now {
+        return;
+    }
+    if let Some(before) = before {
+        remove(index, before, id);
+    }
+    if let Some(now) = now {
+        add(index, now, id);
+    }
+}
+
+/// Moves a task to another time.
+fn plan(times: &mut BTreeSet<(Timestamp, Id)>, before: Option<(Timestamp, Id)>, now: Option<(Timestamp, Id)>) {
+    if before == now {
+        return;
+    }
+    if let Some(before) = before {
+        times.remove(&before);
+    }
+    times.extend(now);
+}
+
+/// Puts `id` into `set` or takes it out.
+fn turn(set: &mut BTreeSet<Id>, id: Id, (was, is): (bool, bool)) {
+    match (was, is) {
+        (false, true) => {
+            set.insert(id);
         }
-        self.wanted.remove(&task.id);
-        self.unwanted.remove(&task.id);
-        self.stopping.remove(&task.id);
-        if let Some(at) = task.retires_at {
-            self.retiring.remove(&(at, task.id));
+        (true, false) => {
+            set.remove(&id);
         }
-        if self.pending.remove(&task.id) {
-            self.counts(task).1 -= 1;
-        }
-        if task.last_status == TaskStatus::Running {
-            self.running_count -= 1;
-            self.counts(task).0 -= 1;
-        }
-        self.fargate -= FargateTasks::of(task);
-        self.stopped.remove(&(task.times.stopped.unwrap_or(task.created_at), task.id));
+        _ => {}
     }
 }

@@ -31,9 +31,11 @@ pub use expiry::{ServiceExpiry, ServiceExpiryLimits};
 pub use signals::{NoSignals, ServiceSignals, TargetHealth};
 pub(crate) use work::{Conditions, may_host};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use longshore_api::ServiceError;
 use longshore_model::{Id, Scope};
 use longshore_seams::{BoxFuture, Timestamp};
@@ -47,6 +49,13 @@ use crate::state::State;
 
 /// Most services of one round.
 const BATCH: usize = 64;
+/// Services whose steps wait for the disk together.
+const TOGETHER: usize = 8;
+/// Services with fewer tasks are looked at as often as anything happens to them.
+const LARGE: usize = 200;
+/// Rest for each task of a large service that was looked at for nothing: while thousands of tasks report one by one,
+/// looking at all of them each time would leave the state to nobody else.
+const REST: Duration = Duration::from_micros(5);
 
 /// Times of the service scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -109,25 +118,25 @@ impl ServiceScheduler {
             .next(&self.engine, self.limits.look_again, BATCH, |cluster| cluster.services.keys().cloned().collect())
     }
 
-    /// One step of one service.
-    async fn step(&self, key: &Key) -> Result<(), ServiceError> {
+    /// One step of one service; answers how many tasks it looked at for nothing.
+    async fn step(&self, key: &Key) -> Result<usize, ServiceError> {
         let (scope, cluster, name) = key;
         let now = self.engine.seams().clock.now();
         let random = &*self.engine.seams().random;
         let conditions =
             Conditions { now, random, quotas: self.engine.quotas(), limits: self.limits, signals: &*self.signals };
-        let (changed, due) = self
+        let (changed, due, looked) = self
             .engine
             .write(|state, changes| {
                 let due = advance(state, scope, *cluster, name, conditions, changes);
-                Ok::<_, ServiceError>((!changes.is_empty(), due))
+                Ok::<_, ServiceError>((!changes.is_empty(), due, tasks_of(state, scope, *cluster, name)))
             })
             .await?;
         if changed {
             self.agenda.add([key.clone()]);
         }
         self.agenda.wait(key, due);
-        Ok(())
+        Ok(if changed { 0 } else { looked })
     }
 }
 
@@ -161,6 +170,13 @@ pub(crate) fn advance(
     work.due
 }
 
+/// How many tasks a look at a service goes through.
+fn tasks_of(state: &State, scope: &Scope, cluster: Id, name: &str) -> usize {
+    let Some(cluster) = state.scope(scope).clusters.get(&cluster) else { return 0 };
+    let sources = cluster.services.get(name).into_iter().flat_map(|service| service.sources());
+    sources.filter_map(|source| cluster.index.started_by.get(&source.id)).map(BTreeSet::len).sum()
+}
+
 /// The service that a change is about.
 fn service_of(change: &Change) -> Option<Key> {
     match change {
@@ -185,8 +201,11 @@ impl Reconciler for ServiceScheduler {
     fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
         Box::pin(async move {
             let batch = self.next();
-            for key in &batch {
-                self.step(key).await.map_err(|error| format!("service {}: {error}", key.2))?;
+            let step = async |key: &Key| self.step(key).await.map_err(|error| format!("service {}: {error}", key.2));
+            let looked: Vec<usize> = stream::iter(&batch).map(step).buffered(TOGETHER).try_collect().await?;
+            let in_vain: usize = looked.into_iter().filter(|tasks| *tasks >= LARGE).sum();
+            if let Some(tasks) = u32::try_from(in_vain).ok().filter(|tasks| *tasks > 0) {
+                self.engine.seams().clock.sleep(REST * tasks).await;
             }
             Ok(if batch.is_empty() { Round::Done } else { Round::More })
         })

@@ -54,10 +54,9 @@ impl Work<'_> {
     pub(super) fn count_failures(&mut self, of: usize) {
         let resets = self.resets_on_healthy_task();
         let Some(primary) = self.record.source_mut(of) else { return };
-        let ids = self.cluster.index.started_by.get(&primary.id).into_iter().flatten();
-        let mut ended: Vec<(Timestamp, Id, bool)> = ids
-            .filter_map(|id| self.cluster.tasks.get(id))
-            .filter_map(|task| {
+        let mine = self.ended.iter().filter(|(by, _)| *by == of);
+        let mut ended: Vec<(Timestamp, Id, bool)> = mine
+            .filter_map(|(_, task)| {
                 let key = (task.times.stopped?, task.id);
                 (primary.counted.is_none_or(|counted| key > counted)).then(|| (key.0, key.1, task::has_failed(task)))
             })

@@ -63,6 +63,8 @@ pub(super) struct Work<'a> {
     pub(super) limits: ServiceSchedulerLimits,
     pub(super) signals: &'a dyn ServiceSignals,
     pub(super) live: Vec<Live<'a>>,
+    /// Tasks that have ended, with the source that started them.
+    pub(super) ended: Vec<(usize, &'a Arc<TaskRecord>)>,
     /// The service as it becomes.
     pub record: ServiceRecord,
     /// Its service deployment as it becomes, if one goes on.
@@ -91,7 +93,7 @@ impl<'a> Work<'a> {
         let Conditions { now, random, quotas, limits, signals } = conditions;
         let record = service.clone();
         let deployment = cluster.service_deployment(service).filter(|it| it.is_ongoing()).map(|it| (**it).clone());
-        let (live, changed) = (Vec::new(), Vec::new());
+        let (live, ended, changed) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             scope,
             records,
@@ -102,6 +104,7 @@ impl<'a> Work<'a> {
             limits,
             signals,
             live,
+            ended,
             record,
             deployment,
             changed,
@@ -166,6 +169,7 @@ impl<'a> Work<'a> {
             let ids = self.cluster.index.started_by.get(&source.id).into_iter().flatten();
             for task in ids.filter_map(|id| self.cluster.tasks.get(id)) {
                 if task.last_status == TaskStatus::Stopped {
+                    self.ended.push((of, task));
                     continue;
                 }
                 let wanted = task.desired_status == DesiredStatus::Running;
@@ -265,6 +269,9 @@ impl<'a> Work<'a> {
         let seen = |it: &Live<'_>| !alone || it.of == at;
         let strategies = strategies(&self.record);
         let choose = |work: &Self, among: Vec<usize>, count: usize| -> Vec<usize> {
+            if count == 0 {
+                return Vec::new();
+            }
             let protected = |at: &usize| work.live[*at].task.protected_until.is_some_and(|until| until > work.now);
             let among: Vec<usize> = among.into_iter().filter(|at| !protected(at)).collect();
             let candidates: Vec<Candidate<'_>> = among.iter().map(|at| work.candidate(*at)).collect();
