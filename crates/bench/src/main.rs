@@ -3,6 +3,7 @@
 //! Invariants: everything it starts it stops, and removes from the host; times come from the
 //! injected clock; no figure is judged that was not measured in this run.
 
+mod agents;
 mod api;
 mod figure;
 mod fixture;
@@ -18,7 +19,7 @@ use longshore_seams::Seams;
 
 use figure::{Figure, Verdict};
 use process::Bench;
-use scenarios::{agent, calls, placement, recovery, run_task, startup, store};
+use scenarios::{agent, calls, placement, recovery, run_task, scale, services, startup, store};
 
 /// An error's text is for the developer who ran it.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -31,7 +32,7 @@ struct Arguments {
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
     /// The executable under measurement: a release build.
-    #[arg(long, value_name = "FILE", required_unless_present = "fill")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["fill", "agents"])]
     binary: Option<PathBuf>,
     /// How figures are printed.
     #[arg(long, value_enum, default_value = "table")]
@@ -42,7 +43,7 @@ struct Arguments {
     /// Starts of each kind in `runtask`.
     #[arg(long, default_value_t = 30)]
     rounds: usize,
-    /// Task records in `recovery`.
+    /// Task records in `recovery`, tasks in `million`.
     #[arg(long, default_value_t = 1_000_000)]
     tasks: usize,
     /// Fail for absolute floors, too: for a quiet machine with two cores.
@@ -51,6 +52,15 @@ struct Arguments {
     /// Write the records of `recovery` into this store, and end.
     #[arg(long, value_name = "FILE", hide = true)]
     fill: Option<PathBuf>,
+    /// Be so many agents of the server at `--join`, and end with the input.
+    #[arg(long, value_name = "NUMBER", hide = true, requires = "join")]
+    agents: Option<usize>,
+    /// Their server.
+    #[arg(long, value_name = "URL", hide = true)]
+    join: Option<String>,
+    /// They report no task.
+    #[arg(long, hide = true)]
+    hold: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -75,6 +85,14 @@ enum Scenario {
     Store,
     /// Tasks placed a second by the placement engine alone.
     Placement,
+    /// A service from 0 to 3,500 tasks on 500 simulated agents.
+    Scaleout,
+    /// Tasks a second from the API to their durable assignment.
+    Throughput,
+    /// Services of real containers, beside Docker's swarm; deployments and rollbacks.
+    Services,
+    /// A million tasks on 5,000 simulated agents.
+    Million,
 }
 
 fn main() -> ExitCode {
@@ -95,6 +113,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let seams = Seams::system();
     if let Some(store) = &arguments.fill {
         runtime.block_on(recovery::fill(store, arguments.tasks, &seams))?;
+        return Ok(true);
+    }
+    if let (Some(agents), Some(endpoint)) = (arguments.agents, &arguments.join) {
+        runtime.block_on(agents::run(agents::Load { agents, hold: arguments.hold }, endpoint, &seams))?;
         return Ok(true);
     }
     let binary = arguments.binary.as_ref().ok_or("--binary is missing")?.canonicalize()?;
@@ -134,5 +156,9 @@ async fn measure(scenario: Scenario, bench: &Bench, arguments: &Arguments) -> Re
         Scenario::Agent => agent::measure(bench).await,
         Scenario::Store => store::measure(bench).await,
         Scenario::Placement => placement::measure(bench),
+        Scenario::Scaleout => scale::out(bench).await,
+        Scenario::Throughput => scale::throughput(bench).await,
+        Scenario::Services => services::measure(bench).await,
+        Scenario::Million => scale::million(bench, arguments.tasks).await,
     }
 }

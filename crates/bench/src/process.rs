@@ -275,6 +275,17 @@ pub fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { resident: kib("Rss:") * 1024, private: private * 1024 })
 }
 
+/// The most memory that process `pid` has had resident, in bytes.
+///
+/// # Errors
+/// The process has ended.
+pub fn peak_memory(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("the kernel tells no VmHWM")?;
+    let kib: u64 = line.trim().split(' ').next().unwrap_or_default().parse()?;
+    Ok(kib * 1024)
+}
+
 /// Processor time that process `pid` has used since its start, all its threads together.
 ///
 /// # Errors

@@ -127,6 +127,12 @@ impl Client {
         Self { options: Arc::new(options), ..self.clone() }
     }
 
+    /// The same client, over the same connections, signing with `credentials`.
+    #[must_use]
+    pub fn with_credentials(&self, credentials: Arc<dyn CredentialsProvider>) -> Self {
+        Self { credentials, ..self.clone() }
+    }
+
     /// The region that calls are signed for.
     #[must_use]
     pub fn region(&self) -> &str {

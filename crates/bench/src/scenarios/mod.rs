@@ -5,5 +5,7 @@ pub mod calls;
 pub mod placement;
 pub mod recovery;
 pub mod run_task;
+pub mod scale;
+pub mod services;
 pub mod startup;
 pub mod store;

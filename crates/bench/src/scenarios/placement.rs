@@ -16,6 +16,12 @@ use crate::process::Bench;
 const NAME: &str = "placement";
 /// Container instances.
 const SIZES: [usize; 3] = [10, 1_000, 5_000];
+/// The same, of a daemon.
+const DAEMON_SIZES: [usize; 1] = [15_000];
+/// Every so many instances run a task of another service.
+const OTHER: usize = 10;
+/// Every so many calls there is one that can't be placed.
+const CHURN: usize = 10;
 /// Tasks of one call, as RunTask has at most.
 const CALL: usize = 10;
 const RUN: Duration = Duration::from_secs(1);
@@ -26,30 +32,60 @@ const PROMISED: f64 = 50_000.0;
 /// How much faster than the plain search over all instances it has to be there.
 const LEAST_RATIO: f64 = 5.0;
 
-/// A way of placing.
+/// A way of placing: the shapes in which Kubernetes measures its own scheduler, and ours.
 struct Shape {
     name: &'static str,
+    sizes: &'static [usize],
     strategies: Vec<Strategy>,
     constraints: Vec<Constraint>,
+    /// Between calls that are placed comes one that no instance has room for.
+    churn: bool,
     promised: bool,
+}
+
+impl Shape {
+    fn named(name: &'static str) -> Self {
+        let (strategies, constraints) = (Vec::new(), Vec::new());
+        Self { name, sizes: &SIZES, strategies, constraints, churn: false, promised: false }
+    }
+
+    fn request(&self) -> Request {
+        Request {
+            demand: Reservation { cpu: 10, memory_mib: 16, ..Reservation::default() },
+            strategies: self.strategies.clone(),
+            constraints: self.constraints.clone(),
+            group: "service:measured".to_owned(),
+            ..Request::default()
+        }
+    }
 }
 
 fn shapes() -> Result<Vec<Shape>> {
     let zones = Strategy::Spread(SpreadField::Attribute(ZONE.to_owned()));
-    let large = Constraint::MemberOf(Query::parse("attribute:ecs.instance-type =~ m5.*")?);
+    let member_of = |query: &str| Query::parse(query).map(Constraint::MemberOf);
     Ok(vec![
-        Shape { name: "random", strategies: Vec::new(), constraints: Vec::new(), promised: false },
+        Shape::named("basic"),
+        Shape { strategies: service_default(), ..Shape::named("spread over zones and instances") },
         Shape {
-            name: "spread over zones and instances",
-            strategies: service_default(),
-            constraints: Vec::new(),
-            promised: false,
+            strategies: vec![zones, Strategy::Binpack(BinpackField::Memory)],
+            constraints: vec![member_of("attribute:ecs.instance-type =~ m5.*")?],
+            promised: true,
+            ..Shape::named("spread + binpack + memberOf")
         },
         Shape {
-            name: "spread + binpack + memberOf",
-            strategies: vec![zones, Strategy::Binpack(BinpackField::Memory)],
-            constraints: vec![large],
-            promised: true,
+            constraints: vec![member_of("task:group == service:other")?],
+            ..Shape::named("affinity (memberOf task:group)")
+        },
+        Shape {
+            constraints: vec![member_of("not(task:group == service:other)")?],
+            strategies: service_default(),
+            ..Shape::named("anti-affinity (memberOf not task:group)")
+        },
+        Shape { churn: true, ..Shape::named("basic, every tenth call unplaceable") },
+        Shape {
+            sizes: &DAEMON_SIZES,
+            constraints: vec![Constraint::DistinctInstance],
+            ..Shape::named("daemon (one task an instance)")
         },
     ])
 }
@@ -61,18 +97,11 @@ fn shapes() -> Result<Vec<Shape>> {
 pub fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for shape in shapes()? {
-        for size in SIZES {
-            let request = Request {
-                demand: Reservation { cpu: 10, memory_mib: 16, ..Reservation::default() },
-                strategies: shape.strategies.clone(),
-                constraints: shape.constraints.clone(),
-                group: "service:measured".to_owned(),
-                ..Request::default()
-            };
-            let rate = indexed(&*bench.seams.clock, size, &request);
+        for size in shape.sizes {
+            let rate = indexed(&*bench.seams.clock, *size, &shape);
             let figure = Figure::new(NAME, format!("{}, {size} instances", shape.name), rate, "placements/s");
-            let figure = figure.beside("plain search", plain(&*bench.seams.clock, size, &request));
-            let large = size == SIZES[SIZES.len() - 1];
+            let figure = figure.beside("plain search", plain(&*bench.seams.clock, *size, &shape));
+            let large = Some(size) == shape.sizes.last();
             figures.push(if large { figure.held_to(Floor::RatioAtLeast(LEAST_RATIO)) } else { figure });
             if large && shape.promised {
                 let figure =
@@ -93,6 +122,9 @@ fn fleet(size: usize) -> Vec<Node> {
         for capability in 0..CAPABILITIES {
             node.attributes.insert(format!("com.amazonaws.ecs.capability.{capability}"), None);
         }
+        if at.is_multiple_of(OTHER) {
+            node.groups.insert("service:other".to_owned(), 1);
+        }
         node.remaining = Books { cpu: 64 * 1024, memory: 256 * 1024, ..Books::default() };
         node
     };
@@ -104,27 +136,37 @@ fn put_task(node: &mut Node, request: &Request) {
     *node.groups.entry(request.group.clone()).or_default() += 1;
 }
 
+/// Placements a second of `call`, which places some tasks and begins anew when there is no room left.
 #[expect(clippy::cast_precision_loss, reason = "tasks of a second")]
-fn rate(clock: &dyn Clock, mut call: impl FnMut() -> usize) -> f64 {
+fn rate(clock: &dyn Clock, shape: &Shape, mut call: impl FnMut(&Request) -> usize) -> f64 {
+    let request = shape.request();
+    let large = Reservation { memory_mib: i64::MAX / 2, ..request.demand.clone() };
+    let unplaceable = Request { demand: large, ..request.clone() };
     let began = clock.monotonic();
     let mut placed = 0;
-    loop {
-        placed += call();
+    for number in 1.. {
+        if shape.churn && number % CHURN == 0 {
+            call(&unplaceable);
+            continue;
+        }
+        let now = call(&request);
+        placed += now;
         let passed = clock.monotonic().saturating_sub(began);
-        if passed > RUN {
+        if passed > RUN || now == 0 {
             return placed as f64 / passed.as_secs_f64();
         }
     }
+    0.0
 }
 
 /// As the control plane does: one index, told of every task.
-fn indexed(clock: &dyn Clock, size: usize, request: &Request) -> f64 {
+fn indexed(clock: &dyn Clock, size: usize, shape: &Shape) -> f64 {
     let (mut nodes, random) = (fleet(size), SeededRandom::new(1));
     let mut index = Index::default();
     for (at, node) in nodes.iter().enumerate() {
         index.put(at, node);
     }
-    rate(clock, || {
+    rate(clock, shape, |request| {
         let placed = index.place(request, CALL, &random, |at| &nodes[at]).assignments;
         for assignment in &placed {
             let node = &mut nodes[assignment.node];
@@ -136,9 +178,9 @@ fn indexed(clock: &dyn Clock, size: usize, request: &Request) -> f64 {
     })
 }
 
-fn plain(clock: &dyn Clock, size: usize, request: &Request) -> f64 {
+fn plain(clock: &dyn Clock, size: usize, shape: &Shape) -> f64 {
     let (mut nodes, random) = (fleet(size), SeededRandom::new(1));
-    rate(clock, || {
+    rate(clock, shape, |request| {
         let all: Vec<&Node> = nodes.iter().collect();
         let placed = place(&all, request, CALL, &random).assignments;
         for assignment in &placed {
