@@ -11,11 +11,12 @@ use longshore_control::state::State;
 use longshore_model::records::{
     ContainerInstanceRecord, ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus,
 };
-use longshore_model::service::{ServiceRecord, ServiceStatus};
+use longshore_model::service::{ServiceDeploymentRecord, ServiceRecord, ServiceStatus};
 use longshore_model::{Id, Scope};
 
 use crate::executor::{Executor, locked};
 use crate::network::{ACCOUNT, REGION};
+use crate::rollouts;
 use crate::trace::Trace;
 
 /// Something that must never be was.
@@ -37,6 +38,14 @@ pub(crate) struct Promises {
     pub services: BTreeSet<String>,
     pub deleted: BTreeSet<String>,
     pub definitions: BTreeSet<(String, u32)>,
+    /// Hooks that were resolved.
+    pub hooks: BTreeSet<String>,
+    /// Service deployments that were to be rolled back.
+    pub rolled_back: BTreeSet<String>,
+    /// Task sets that were made.
+    pub task_sets: BTreeSet<(String, String)>,
+    /// Task sets that were deleted.
+    pub retired: BTreeSet<(String, String)>,
     /// By service: the acknowledged number of tasks, then those asked for since.
     pub desired: BTreeMap<String, Vec<i32>>,
 }
@@ -47,6 +56,8 @@ pub(crate) struct Model {
     pub tasks: BTreeMap<Id, Arc<TaskRecord>>,
     pub services: BTreeMap<String, Arc<ServiceRecord>>,
     pub instances: BTreeMap<Id, Arc<ContainerInstanceRecord>>,
+    /// Service deployments by id.
+    pub deployments: BTreeMap<String, Arc<ServiceDeploymentRecord>>,
     archived: BTreeSet<Id>,
     definitions: BTreeSet<(String, u32)>,
 }
@@ -109,6 +120,8 @@ impl Checks {
                 model.tasks.extend(cluster.tasks.iter().map(|(id, task)| (*id, task.clone())));
                 model.services.extend(cluster.services.iter().map(|(name, it)| (name.clone(), it.clone())));
                 model.instances.extend(cluster.instances.iter().map(|(id, it)| (*id, it.record.clone())));
+                let deployments = cluster.service_history.values().flat_map(|history| history.deployments.values());
+                model.deployments.extend(deployments.map(|it| (it.id.clone(), it.clone())));
             }
             for (name, family) in &records.families {
                 model.definitions.extend(family.revisions.keys().map(|revision| (name.clone(), *revision)));
@@ -144,7 +157,8 @@ impl Checks {
                 model.services.get(*name).is_some_and(|it| counts(it) && !allowed.contains(&it.desired_count))
             });
             let changed = changed.map(|(name, allowed)| format!("UpdateService of {name}: {allowed:?} tasks"));
-            lost.or(unstopped).or(gone).or(undeleted).or(undefined).or(changed)
+            let rollout = rollouts::broken_promise(model, &promises);
+            lost.or(unstopped).or(gone).or(undeleted).or(undefined).or(changed).or(rollout)
         });
         if let Some(what) = broken {
             self.violate("acknowledged-call-lost", what);
@@ -153,6 +167,7 @@ impl Checks {
 
     fn take(&self, changes: &[Change]) {
         let mut before: BTreeMap<Id, Option<Arc<TaskRecord>>> = BTreeMap::new();
+        let mut moved = Vec::new();
         {
             let mut model = locked(&self.0.model);
             for change in changes {
@@ -167,6 +182,13 @@ impl Checks {
                     }
                     Change::PutService(_, service) => {
                         model.services.insert(service.name.clone(), service.clone());
+                    }
+                    Change::PutServiceDeployment(_, deployment) => {
+                        let old = model.deployments.insert(deployment.id.clone(), deployment.clone());
+                        moved.extend(old.map(|old| (old, deployment.clone())));
+                    }
+                    Change::DeleteServiceDeployment(_, _, _, id) => {
+                        model.deployments.remove(id);
                     }
                     Change::PutContainerInstance(_, instance) => {
                         model.instances.insert(instance.id, instance.clone());
@@ -189,6 +211,11 @@ impl Checks {
             self.check_task(old.as_deref(), new);
         }
         self.check_services(&after);
+        for (old, new) in &moved {
+            if let Some(what) = rollouts::wrong_move(old, new) {
+                self.violate("deployment-out-of-order", what);
+            }
+        }
         for change in changes {
             if let Change::PutService(_, service) = change
                 && let Some(event) = service.events.first().filter(|event| event.created_at.is_some())
@@ -279,6 +306,21 @@ impl Checks {
                 if service.is_daemon() {
                     return one_an_instance(mine());
                 }
+                if !service.task_sets.is_empty() || rollouts::is_staged(service) {
+                    let tasks: Vec<&TaskRecord> = mine().map(|task| &**task).collect();
+                    let scaled_in = || {
+                        let mut pairs = after.iter().filter_map(|(old, new)| Some((old.as_deref()?, new)));
+                        pairs.any(|(old, new)| {
+                            service_of(new) == Some(name)
+                                && rollouts::is_blue(service, new)
+                                && Self::is_scaled_in_with(model, old, new)
+                        })
+                    };
+                    let has_started = |source: &str| {
+                        after.iter().any(|(old, new)| old.is_none() && new.started_by.as_deref() == Some(source))
+                    };
+                    return rollouts::wrong_counts(model, service, &tasks, has_started, scaled_in);
+                }
                 let percent = |given: Option<i32>, default: i64| given.map_or(default, i64::from);
                 let configuration = service.settings.deployment_configuration.as_ref();
                 let most = percent(configuration.and_then(|it| it.maximum_percent), 200);
@@ -309,13 +351,15 @@ impl Checks {
 
     /// Whether the service scheduler stopped a task that was well and where it may be.
     fn is_scaled_in(&self, old: &TaskRecord, new: &TaskRecord) -> bool {
+        self.look(|model| Self::is_scaled_in_with(model, old, new))
+    }
+
+    fn is_scaled_in_with(model: &Model, old: &TaskRecord, new: &TaskRecord) -> bool {
         let told = old.desired_status == DesiredStatus::Running && new.desired_status == DesiredStatus::Stopped;
         let scheduler = new.stop_code == Some(TaskStopCode::ServiceSchedulerInitiated);
         let well = old.last_status == TaskStatus::Running && old.health != Some(HealthStatus::Unhealthy);
-        let stays = self.look(|model| {
-            let instance = old.container_instance.and_then(|id| model.instances.get(&id));
-            instance.is_some_and(|instance| instance.status == ContainerInstanceStatus::Active)
-        });
+        let instance = old.container_instance.and_then(|id| model.instances.get(&id));
+        let stays = instance.is_some_and(|instance| instance.status == ContainerInstanceStatus::Active);
         told && scheduler && well && stays
     }
 }

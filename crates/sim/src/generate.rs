@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use longshore_seams::{Random, SeededRandom};
 
-use crate::story::{Program, Step, Story};
+use crate::story::{Pause, Program, Rollout, Shift, Step, Story};
 
 /// When the last thing happens, seconds.
 const END: u64 = 300;
 
 struct Author {
     random: SeededRandom,
+    /// Machines have room for old and new tasks side by side.
+    roomy: bool,
     steps: Vec<(Duration, Step)>,
     machines: Vec<String>,
 }
@@ -18,7 +20,9 @@ struct Author {
 /// The story that belongs to `seed`.
 #[must_use]
 pub fn generate(seed: u64) -> Story {
-    let mut author = Author { random: SeededRandom::new(seed ^ 0x7374_6f72), steps: Vec::new(), machines: Vec::new() };
+    let random = SeededRandom::new(seed ^ 0x7374_6f72);
+    let roomy = random.below(2) == 0;
+    let mut author = Author { random, roomy, steps: Vec::new(), machines: Vec::new() };
     author.machines();
     author.images();
     author.services();
@@ -62,9 +66,9 @@ impl Author {
             let name = format!("m{number}");
             let late = number > 1 && self.chance(20);
             let at = if late { self.time(10, 150) } else { Duration::ZERO };
-            let machine =
-                Step::Machine { name: name.clone(), cores: self.small(2, 4), memory: self.number(2048, 4096) };
-            self.at(at, machine);
+            let (cores, memory) =
+                if self.roomy { (8, self.number(8192, 9000)) } else { (self.small(2, 4), self.number(2048, 4096)) };
+            self.at(at, Step::Machine { name: name.clone(), cores, memory, fargate: false });
             self.machines.push(name);
         }
     }
@@ -86,7 +90,8 @@ impl Author {
 
     fn register(&mut self, at: Duration, family: &str, image: &str, port: u16) {
         let (cpu, memory) = (self.small(1, 3) * 64, self.small(1, 3) * 64);
-        self.at(at, Step::Register { family: family.to_owned(), image: image.to_owned(), cpu, memory, port });
+        let (family, image) = (family.to_owned(), image.to_owned());
+        self.at(at, Step::Register { family, image, cpu, memory, port, fargate: false });
     }
 
     fn services(&mut self) {
@@ -100,9 +105,17 @@ impl Author {
             let desired = u32::try_from(self.number(1, most)).unwrap_or(1);
             let (minimum, maximum) = self.bounds(desired, port > 0);
             let breaker = self.chance(40);
-            let definition = name.clone();
+            let (definition, fargate) = (name.clone(), false);
+            // A port is there once: old and new tasks with it can't stand side by side.
+            let rollout = if self.roomy && port == 0 && self.chance(50) { Some(self.rollout()) } else { None };
+            let staged = rollout.is_some();
             let at = self.time(2, 20);
-            self.at(at, Step::Service { name: name.clone(), definition, desired, minimum, maximum, breaker });
+            let service =
+                Step::Service { name: name.clone(), definition, desired, minimum, maximum, breaker, fargate, rollout };
+            self.at(at, service);
+            if staged {
+                self.interventions(&name);
+            }
             for _ in 0..self.number(0, 2) {
                 let at = self.time(40, END - 40);
                 if self.chance(60) {
@@ -125,10 +138,124 @@ impl Author {
                 self.at(at, Step::Delete { name });
             }
         }
+        if self.roomy && self.chance(35) {
+            self.external();
+        }
+        if self.roomy && self.chance(35) {
+            self.fargate();
+        }
         if self.chance(40) {
             self.register(Duration::from_secs(1), "everywhere", "plain", 0);
             let at = self.time(2, 60);
             self.at(at, Step::Daemon { name: "d".to_owned(), definition: "everywhere".to_owned() });
+        }
+    }
+
+    fn minutes(&self, least: u64, most: u64) -> Duration {
+        Duration::from_secs(self.number(least, most) * 60)
+    }
+
+    fn rollout(&self) -> Rollout {
+        let shift = match self.random.below(3) {
+            0 => Shift::BlueGreen,
+            1 => Shift::Canary(self.small(1, 50), self.minutes(0, 2)),
+            _ => Shift::Linear(self.small(20, 70), self.minutes(0, 1)),
+        };
+        let stages = [
+            "PRE_SCALE_UP",
+            "POST_SCALE_UP",
+            "POST_TEST_TRAFFIC_SHIFT",
+            "PRE_PRODUCTION_TRAFFIC_SHIFT",
+            "POST_PRODUCTION_TRAFFIC_SHIFT",
+        ];
+        let pause = self.chance(40).then(|| Pause {
+            stage: self.one_of(&stages).to_owned(),
+            most: self.minutes(1, 4),
+            goes_on: self.chance(60),
+        });
+        Rollout { shift, bake: self.minutes(0, 3), pause }
+    }
+
+    /// Somebody steps in while a deployment with stages goes on.
+    fn interventions(&mut self, name: &str) {
+        for _ in 0..self.number(0, 2) {
+            let (at, name) = (self.time(40, END), name.to_owned());
+            let step = match self.random.below(4) {
+                0 => Step::RollBack { name },
+                1 => Step::Continue { name, back: true },
+                _ => Step::Continue { name, back: false },
+            };
+            self.at(at, step);
+        }
+    }
+
+    /// A service whose deployments somebody else decides about.
+    fn external(&mut self) {
+        let (name, family) = ("x".to_owned(), "x");
+        self.register(Duration::from_secs(1), family, "plain", 0);
+        let desired = self.small(1, 5);
+        self.at(Duration::from_secs(2), Step::External { name: name.clone(), desired });
+        let first = Step::TaskSet { name: name.clone(), definition: family.to_owned(), scale: 100 };
+        self.at(Duration::from_secs(3), first);
+        self.at(Duration::from_secs(4), Step::Promote { name: name.clone() });
+        for _ in 0..self.number(1, 2) {
+            let mut at = self.time(30, END - 60);
+            let image = self.one_of(&["plain", "slow", "deaf"]);
+            self.register(at, family, image, 0);
+            let scale = self.one_of(&[10, 50, 100]);
+            self.at(at, Step::TaskSet { name: name.clone(), definition: family.to_owned(), scale });
+            at += self.time(1, 30);
+            self.at(at, Step::ScaleTaskSet { name: name.clone(), scale: 100 });
+            at += self.time(0, 20);
+            self.at(at, Step::Promote { name: name.clone() });
+            self.at(at, Step::Retire { name: name.clone() });
+        }
+        if self.chance(30) {
+            let (at, desired) = (self.time(40, END), Some(self.small(0, 5)));
+            self.at(at, Step::Update { name, definition: None, desired });
+        }
+    }
+
+    /// Machines that are lent to Fargate, a service on them, and a few tasks.
+    fn fargate(&mut self) {
+        for number in 0..self.number(1, 2) {
+            let name = format!("f{number}");
+            let (cores, memory) = (self.small(3, 4), self.number(6144, 8192));
+            self.at(Duration::ZERO, Step::Machine { name: name.clone(), cores, memory, fargate: true });
+            self.machines.push(name);
+        }
+        let image = self.one_of(&["plain", "slow", "deaf"]);
+        let register = |image: &str| Step::Register {
+            family: "lent".to_owned(),
+            image: image.to_owned(),
+            cpu: 256,
+            memory: 512,
+            port: 0,
+            fargate: true,
+        };
+        self.at(Duration::from_secs(1), register(image));
+        let (minimum, maximum) = self.bounds(2, false);
+        let service = Step::Service {
+            name: "lent".to_owned(),
+            definition: "lent".to_owned(),
+            desired: self.small(1, 3),
+            minimum,
+            maximum,
+            breaker: self.chance(40),
+            fargate: true,
+            rollout: self.chance(35).then(|| self.rollout()),
+        };
+        let at = self.time(2, 20);
+        self.at(at, service);
+        if self.chance(60) {
+            let (at, image) = (self.time(40, END - 40), self.one_of(&["plain", "slow", "deaf"]));
+            self.at(at, register(image));
+            let update = Step::Update { name: "lent".to_owned(), definition: Some("lent".to_owned()), desired: None };
+            self.at(at, update);
+        }
+        if self.chance(40) {
+            let (at, count) = (self.time(10, END), self.small(1, 2));
+            self.at(at, Step::Run { definition: "lent".to_owned(), count, fargate: true });
         }
     }
 
@@ -147,7 +274,7 @@ impl Author {
             self.register(Duration::from_secs(1), &family, image, 0);
             let at = self.time(2, END);
             let count = self.small(1, 4);
-            self.at(at, Step::Run { definition: family, count });
+            self.at(at, Step::Run { definition: family, count, fargate: false });
             if self.chance(30) {
                 let at = self.time(60, END);
                 self.at(at, Step::StopAny);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use longshore_agent::plane::AgentCredentials;
 use longshore_agent::{Agent, AgentConfig, CredentialSource};
+use longshore_model::fargate::LENDING;
 use longshore_runtime::sim::{Program as RuntimeProgram, Registry, SimRuntime};
 use longshore_runtime::{ContainerState, ContainerStatus};
 use longshore_seams::{Disk, Seams, SeededRandom};
@@ -23,6 +24,8 @@ pub(crate) struct Machine {
     pub name: String,
     pub cores: u32,
     pub memory: u64,
+    /// It is lent to Fargate only.
+    pub fargate: bool,
     pub runtime: SimRuntime,
     pub clock: Arc<SimClock>,
     pub disk: SimDisk,
@@ -45,7 +48,7 @@ pub(crate) fn grant_of(machine: &str) -> String {
 }
 
 impl Machine {
-    pub fn new(name: &str, cores: u32, memory: u64, executor: &Executor, seed: u64) -> Self {
+    pub fn new(name: &str, cores: u32, memory: u64, fargate: bool, executor: &Executor, seed: u64) -> Self {
         let clock = Arc::new(SimClock::new(executor.clone()));
         let host = executor.process();
         let spawner = Arc::new(ProcessSpawner { executor: executor.clone(), process: host });
@@ -53,6 +56,7 @@ impl Machine {
             name: name.to_owned(),
             cores,
             memory,
+            fargate,
             runtime: SimRuntime::new(clock.clone(), spawner),
             clock,
             disk: SimDisk::default(),
@@ -113,6 +117,9 @@ impl Machine {
         config.credentials = CredentialSource::Given(credentials);
         config.region = Some(REGION.to_owned());
         config.availability_zone = Some(zone.to_owned());
+        if self.fargate {
+            config.attributes.insert(LENDING.to_owned(), "only".to_owned());
+        }
         let grant = grant_of(&self.name);
         let principal = Principal::ContainerInstance { account: ACCOUNT.to_owned(), region: REGION.to_owned(), grant };
         let plane = AgentNetwork { network: network.clone(), machine: self.name.clone(), principal };

@@ -1,14 +1,17 @@
 //! `cargo xtask sim`: plays stories, and prints the shortest ones that break a rule.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use longshore_seams::Seams;
 use longshore_sim::{Outcome, Story, generate, play, shrink};
 
 const USAGE: &str = "\
-usage: cargo xtask sim [--seeds N] [--seed S] [--trace] [STORY...]
+usage: cargo xtask sim [--seeds N] [--seed S] [--jobs N] [--trace] [STORY...]
 
   --seeds N   play the stories of N seeds [default: 100]
   --seed S    begin with this one [default: 0]; without --seeds only this one is played
+  --jobs N    play so many at a time [default: as many as there are processors]
   --trace     print everything that happens
   STORY       play these files instead
 ";
@@ -17,12 +20,13 @@ const LINES: usize = 60;
 
 struct Arguments {
     seeds: std::ops::Range<u64>,
+    jobs: u64,
     trace: bool,
     files: Vec<String>,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let (mut seeds, mut first, mut trace, mut files) = (None, None, false, Vec::new());
+    let (mut seeds, mut first, mut jobs, mut trace, mut files) = (None, None, None, false, Vec::new());
     let mut given = std::env::args().skip(1);
     while let Some(word) = given.next() {
         let mut number = || {
@@ -32,6 +36,7 @@ fn arguments() -> Result<Arguments, String> {
         match word.as_str() {
             "--seeds" => seeds = Some(number()?),
             "--seed" => first = Some(number()?),
+            "--jobs" => jobs = Some(number()?.max(1)),
             "--trace" => trace = true,
             "--help" | "-h" => return Err(USAGE.to_owned()),
             option if option.starts_with('-') => return Err(format!("no option {option}\n\n{USAGE}")),
@@ -40,7 +45,9 @@ fn arguments() -> Result<Arguments, String> {
     }
     let count = seeds.unwrap_or(if first.is_some() { 1 } else { 100 });
     let first = first.unwrap_or(0);
-    Ok(Arguments { seeds: first..first.saturating_add(count), trace, files })
+    let processors = || std::thread::available_parallelism().map_or(1, |number| number.get() as u64);
+    let jobs = if trace { 1 } else { jobs.unwrap_or_else(processors) };
+    Ok(Arguments { seeds: first..first.saturating_add(count), jobs, trace, files })
 }
 
 fn main() -> ExitCode {
@@ -62,14 +69,35 @@ fn main() -> ExitCode {
             }
         }
     }
+    let clock = Seams::system().clock;
+    let began = clock.monotonic();
     let failed = if arguments.files.is_empty() {
-        arguments.seeds.clone().map(generate).filter(|story| !is_played_well(story, arguments.trace)).count()
+        play_seeds(&arguments)
     } else {
         stories.iter().filter(|story| !is_played_well(story, arguments.trace)).count()
     };
     let played = if stories.is_empty() { arguments.seeds.end - arguments.seeds.start } else { stories.len() as u64 };
-    println!("{played} stories played, {failed} broke a rule");
+    let took = clock.monotonic().saturating_sub(began);
+    println!("{played} stories played in {:.0} s, {failed} broke a rule", took.as_secs_f64());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays the stories of all seeds, several at a time: worlds share nothing. Answers how many broke a rule.
+fn play_seeds(arguments: &Arguments) -> usize {
+    let (next, failed) = (AtomicU64::new(arguments.seeds.start), AtomicUsize::new(0));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= arguments.seeds.end {
+                return;
+            }
+            if !is_played_well(&generate(seed), arguments.trace) {
+                failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..arguments.jobs).for_each(|_| drop(scope.spawn(work))));
+    failed.into_inner()
 }
 
 fn is_played_well(story: &Story, trace: bool) -> bool {

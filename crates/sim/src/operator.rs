@@ -8,6 +8,7 @@ use std::time::Duration;
 use longshore_api::{ServiceError, Value};
 use longshore_control::changes::Change;
 use longshore_model::records::GrantRecord;
+use longshore_model::service::TaskSetStatus;
 use longshore_model::{Id, Scope};
 use longshore_seams::{Clock, Random, SeededRandom};
 use longshore_wire::Principal;
@@ -19,7 +20,7 @@ use crate::executor::{Executor, locked};
 use crate::machine::{Ended, grant_of};
 use crate::network::{ACCOUNT, Network, NoAnswer, REGION};
 use crate::server::Server;
-use crate::story::Step;
+use crate::story::{Rollout, Shift, Step};
 use crate::trace::Trace;
 
 /// The operator's own machine.
@@ -109,22 +110,47 @@ impl Operator {
     async fn perform(&mut self, step: Step) {
         match step {
             Step::Machine { name, .. } => self.join(name).await,
-            Step::Register { family, image, cpu, memory, port } => {
+            Step::Register { family, image, cpu, memory, port, fargate } => {
                 let mut main = json!({"name": "main", "image": image, "cpu": cpu, "memory": memory, "essential": true});
                 if port > 0 {
                     main["portMappings"] = json!([{"containerPort": 80, "hostPort": port}]);
                 }
-                self.register(&family, &json!({"family": family, "containerDefinitions": [main]})).await;
+                let mut request = json!({"family": family, "containerDefinitions": [main]});
+                if fargate {
+                    request["requiresCompatibilities"] = json!(["FARGATE"]);
+                    request["networkMode"] = json!("awsvpc");
+                    request["cpu"] = json!(cpu.to_string());
+                    request["memory"] = json!(memory.to_string());
+                }
+                self.register(&family, &request).await;
             }
-            Step::Service { name, definition, desired, minimum, maximum, breaker } => {
+            Step::Service { name, definition, desired, minimum, maximum, breaker, fargate, rollout } => {
                 let mut configuration = json!({"minimumHealthyPercent": minimum, "maximumPercent": maximum});
                 configuration["deploymentCircuitBreaker"] = json!({"enable": breaker, "rollback": breaker});
-                let request = json!({
+                if let Some(rollout) = &rollout {
+                    add_rollout(&mut configuration, rollout);
+                }
+                let mut request = json!({
                     "serviceName": name, "taskDefinition": definition, "desiredCount": desired,
                     "deploymentConfiguration": configuration, "clientToken": self.random.uuid(),
                 });
+                if fargate {
+                    on_fargate(&mut request);
+                }
                 self.create_service(&name, Some(desired), &request).await;
             }
+            Step::External { name, desired } => {
+                let request = json!({
+                    "serviceName": name, "desiredCount": desired, "deploymentController": {"type": "EXTERNAL"},
+                    "clientToken": self.random.uuid(),
+                });
+                self.create_service(&name, Some(desired), &request).await;
+            }
+            Step::TaskSet { .. } | Step::ScaleTaskSet { .. } | Step::Promote { .. } | Step::Retire { .. } => {
+                self.task_set(step).await;
+            }
+            Step::Continue { name, back } => self.resolve_hook(&name, back).await,
+            Step::RollBack { name } => self.roll_back(&name).await,
             Step::Daemon { name, definition } => {
                 let token = self.random.uuid();
                 let request = json!({
@@ -147,7 +173,7 @@ impl Operator {
                     });
                 }
             }
-            Step::Run { definition, count } => self.run(&definition, count).await,
+            Step::Run { definition, count, fargate } => self.run(&definition, count, fargate).await,
             Step::StopAny => self.stop_any().await,
             Step::Drain { name } => self.set_state(&name, "DRAINING").await,
             Step::Activate { name } => self.set_state(&name, "ACTIVE").await,
@@ -244,11 +270,14 @@ impl Operator {
         }
     }
 
-    async fn run(&mut self, definition: &str, count: u32) {
+    async fn run(&mut self, definition: &str, count: u32, fargate: bool) {
         let mut left = count as usize;
         for _ in 0..TRIES {
             let token = self.random.uuid();
-            let request = json!({"taskDefinition": definition, "count": left.min(10), "clientToken": token});
+            let mut request = json!({"taskDefinition": definition, "count": left.min(10), "clientToken": token});
+            if fargate {
+                on_fargate(&mut request);
+            }
             let Ok(answer) = self.call("RunTask", &request).await else { return };
             let tasks = answer["tasks"].as_array().cloned().unwrap_or_default();
             let ids = tasks.iter().filter_map(|task| task["taskArn"].as_str()?.rsplit('/').next()?.parse::<Id>().ok());
@@ -260,6 +289,98 @@ impl Operator {
                 return;
             }
             self.executor.sleep(ROOM).await;
+        }
+    }
+
+    /// What is asked of an external service's task sets: of the newest one, or of the oldest.
+    async fn task_set(&self, step: Step) {
+        let sets = |service: &str| {
+            let sets = self.checks.look(|model| {
+                let found = model.services.get(service)?;
+                let live = found.task_sets.iter().filter(|set| set.status != TaskSetStatus::Draining);
+                Some(live.map(|set| (set.deployment.created_at, set.deployment.id.clone())).collect::<Vec<_>>())
+            });
+            let mut sets = sets.unwrap_or_default();
+            sets.sort();
+            sets.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+        };
+        let percent = |value: u32| json!({"unit": "PERCENT", "value": value});
+        match step {
+            Step::TaskSet { name, definition, scale } => {
+                let token = self.random.uuid();
+                let request = json!({
+                    "cluster": "default", "service": name, "taskDefinition": definition, "scale": percent(scale),
+                    "clientToken": token,
+                });
+                let Ok(made) = self.call("CreateTaskSet", &request).await else { return };
+                let id = made["taskSet"]["id"].as_str().unwrap_or_default().to_owned();
+                self.checks.promise(|promises| {
+                    promises.task_sets.insert((name, id));
+                });
+            }
+            Step::ScaleTaskSet { name, scale } => {
+                let Some(newest) = sets(&name).pop() else { return };
+                let request =
+                    json!({"cluster": "default", "service": name, "taskSet": newest, "scale": percent(scale)});
+                self.call("UpdateTaskSet", &request).await.ok();
+            }
+            Step::Promote { name } => {
+                let Some(newest) = sets(&name).pop() else { return };
+                let request = json!({"cluster": "default", "service": name, "primaryTaskSet": newest});
+                self.call("UpdateServicePrimaryTaskSet", &request).await.ok();
+            }
+            Step::Retire { name } => {
+                let sets = sets(&name);
+                let Some(oldest) = sets.first().filter(|_| sets.len() > 1) else { return };
+                let request = json!({"cluster": "default", "service": name, "taskSet": oldest, "force": true});
+                let set = (name, oldest.clone());
+                self.checks.promise(|promises| {
+                    promises.task_sets.remove(&set);
+                });
+                if self.call("DeleteTaskSet", &request).await.is_ok() {
+                    self.checks.promise(|promises| {
+                        promises.retired.insert(set);
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The service deployment of a service that came last, as the API tells of it.
+    async fn deployment(&self, service: &str) -> Option<Json> {
+        let listed = self.call("ListServiceDeployments", &json!({"service": service})).await.ok()?;
+        let arn = listed["serviceDeployments"].as_array()?.first()?["serviceDeploymentArn"].clone();
+        let asked = json!({"serviceDeploymentArns": [arn]});
+        let described = self.call("DescribeServiceDeployments", &asked).await.ok()?;
+        described["serviceDeployments"].as_array()?.first().cloned()
+    }
+
+    async fn resolve_hook(&self, service: &str, back: bool) {
+        let Some(deployment) = self.deployment(service).await else { return };
+        let hooks = deployment["lifecycleHookDetails"].as_array().cloned().unwrap_or_default();
+        let Some(hook) = hooks.into_iter().find(|hook| hook["status"] == "AWAITING_ACTION") else { return };
+        let request = json!({
+            "serviceDeploymentArn": deployment["serviceDeploymentArn"], "hookId": hook["hookId"],
+            "action": if back { "ROLLBACK" } else { "CONTINUE" },
+        });
+        if self.call("ContinueServiceDeployment", &request).await.is_ok() {
+            let id = hook["hookId"].as_str().unwrap_or_default().to_owned();
+            self.checks.promise(|promises| {
+                promises.hooks.insert(id);
+            });
+        }
+    }
+
+    async fn roll_back(&self, service: &str) {
+        let Some(deployment) = self.deployment(service).await else { return };
+        let request = json!({"serviceDeploymentArn": deployment["serviceDeploymentArn"], "stopType": "ROLLBACK"});
+        if self.call("StopServiceDeployment", &request).await.is_ok() {
+            let arn = deployment["serviceDeploymentArn"].as_str().unwrap_or_default();
+            let id = arn.rsplit('/').next().unwrap_or_default().to_owned();
+            self.checks.promise(|promises| {
+                promises.rolled_back.insert(id);
+            });
         }
     }
 
@@ -286,5 +407,36 @@ impl Operator {
         let Some(id) = known else { return };
         let request = json!({"containerInstances": [id], "status": status});
         self.call("UpdateContainerInstancesState", &request).await.ok();
+    }
+}
+
+/// Makes a call's tasks Fargate's.
+fn on_fargate(request: &mut Json) {
+    request["launchType"] = json!("FARGATE");
+    request["networkConfiguration"] = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
+}
+
+fn add_rollout(configuration: &mut Json, rollout: &Rollout) {
+    let minutes = |time: &Duration| time.as_secs() / 60;
+    configuration["bakeTimeInMinutes"] = json!(minutes(&rollout.bake));
+    configuration["strategy"] = match &rollout.shift {
+        Shift::BlueGreen => json!("BLUE_GREEN"),
+        Shift::Canary(percent, every) => {
+            configuration["canaryConfiguration"] =
+                json!({"canaryPercent": percent, "canaryBakeTimeInMinutes": minutes(every)});
+            json!("CANARY")
+        }
+        Shift::Linear(percent, every) => {
+            configuration["linearConfiguration"] =
+                json!({"stepPercent": percent, "stepBakeTimeInMinutes": minutes(every)});
+            json!("LINEAR")
+        }
+    };
+    if let Some(pause) = &rollout.pause {
+        let action = if pause.goes_on { "CONTINUE" } else { "ROLLBACK" };
+        configuration["lifecycleHooks"] = json!([{
+            "targetType": "PAUSE", "lifecycleStages": [pause.stage],
+            "timeoutConfiguration": {"timeoutInMinutes": minutes(&pause.most), "action": action},
+        }]);
     }
 }

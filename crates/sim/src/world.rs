@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use longshore_api::ecs::DeploymentRolloutState;
-use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus};
+use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState};
+use longshore_model::fargate::LENDING;
+use longshore_model::records::{
+    ContainerInstanceRecord, ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus,
+};
 use longshore_model::service::{ServiceRecord, ServiceStatus};
 use longshore_seams::{Random, SeededRandom};
 
@@ -14,6 +17,7 @@ use crate::executor::{Executor, locked};
 use crate::machine::{Ended, Machine, grant_of, task_of};
 use crate::network::{Network, Weather};
 use crate::operator::{Desk, Operator};
+use crate::rollouts;
 use crate::server::Server;
 use crate::story::{Expectation, Step, Story};
 use crate::trace::Trace;
@@ -324,11 +328,11 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Machine { ref name, cores, memory } => {
+            Step::Machine { ref name, cores, memory, fargate } => {
                 if self.machines.contains_key(name) {
                     return;
                 }
-                let machine = Machine::new(name, cores, memory, &self.executor, self.random.next_u64());
+                let machine = Machine::new(name, cores, memory, fargate, &self.executor, self.random.next_u64());
                 self.images.iter().for_each(|image| machine.add_image(image));
                 self.machines.insert(name.clone(), machine);
                 self.desk.put(step);
@@ -484,12 +488,16 @@ fn service_is_settled(model: &Model, service: &ServiceRecord) -> Result<(), Stri
         }
         ServiceStatus::Active => {}
     }
-    let Some(primary) = service.deployments.first() else { return Err(format!("service {name} has no deployment")) };
-    if service.deployments.len() > 1 {
-        return Err(format!("service {name} has {} deployments", service.deployments.len()));
+    if service.controller() == DeploymentControllerType::External {
+        return rollouts::task_sets_are_settled(model, service);
     }
+    let Some(primary) = service.deployments.first() else { return Err(format!("service {name} has no deployment")) };
+    // One that failed and had nowhere to go back to leaves the tasks before it as they are.
     if primary.rollout_state == DeploymentRolloutState::Failed {
         return Ok(());
+    }
+    if service.deployments.len() > 1 {
+        return Err(format!("service {name} has {} deployments", service.deployments.len()));
     }
     if primary.rollout_state != DeploymentRolloutState::Completed {
         return Err(format!("the deployment of service {name} is {}", primary.rollout_state.as_str()));
@@ -502,7 +510,9 @@ fn service_is_settled(model: &Model, service: &ServiceRecord) -> Result<(), Stri
         instance.is_some_and(|instance| instance.status == ContainerInstanceStatus::Active)
     };
     let wanted = if service.is_daemon() {
-        model.instances.values().filter(|it| it.status == ContainerInstanceStatus::Active).count()
+        // What is lent to Fargate is nobody's container instance.
+        let lent = |it: &ContainerInstanceRecord| it.attributes.iter().any(|it| it.name.as_deref() == Some(LENDING));
+        model.instances.values().filter(|it| it.status == ContainerInstanceStatus::Active && !lent(it)).count()
     } else {
         usize::try_from(service.desired_count).unwrap_or(0)
     };

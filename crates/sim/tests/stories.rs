@@ -46,6 +46,26 @@ fn a_daemon_follows_the_machines() {
 }
 
 #[test]
+fn a_hook_holds_a_blue_green_deployment() {
+    tell("blue-green-held-by-a-hook");
+}
+
+#[test]
+fn a_canary_is_rolled_back() {
+    tell("canary-rolled-back");
+}
+
+#[test]
+fn task_sets_take_turns() {
+    tell("task-sets-take-turns");
+}
+
+#[test]
+fn fargate_tasks_run_on_lent_machines() {
+    tell("fargate-on-lent-machines");
+}
+
+#[test]
 fn a_circuit_breaker_rolls_back() {
     tell("circuit-breaker-rolls-back");
 }
