@@ -26,6 +26,8 @@ pub(crate) struct Machine {
     pub memory: u64,
     /// It is lent to Fargate only.
     pub fargate: bool,
+    /// Its Availability Zone.
+    pub zone: String,
     pub runtime: SimRuntime,
     pub clock: Arc<SimClock>,
     pub disk: SimDisk,
@@ -57,6 +59,7 @@ impl Machine {
             cores,
             memory,
             fargate,
+            zone: String::new(),
             runtime: SimRuntime::new(clock.clone(), spawner),
             clock,
             disk: SimDisk::default(),
@@ -95,7 +98,7 @@ impl Machine {
     }
 
     /// Starts the agent, if it does not run and could.
-    pub fn start_agent(&mut self, network: &Network, zone: &str, ended: &Ended) {
+    pub fn start_agent(&mut self, network: &Network, ended: &Ended) {
         if self.agent.is_some() || !self.powered {
             return;
         }
@@ -116,7 +119,7 @@ impl Machine {
         let mut config = AgentConfig::new(PathBuf::from(DATA_DIR), self.cores, self.memory);
         config.credentials = CredentialSource::Given(credentials);
         config.region = Some(REGION.to_owned());
-        config.availability_zone = Some(zone.to_owned());
+        config.availability_zone = Some(self.zone.clone());
         if self.fargate {
             config.attributes.insert(LENDING.to_owned(), "only".to_owned());
         }

@@ -264,10 +264,8 @@ impl World {
     }
 
     fn start_agent(&mut self, name: &str) {
-        let number = self.machines.keys().position(|it| it == name).unwrap_or(0);
-        let zone = format!("{}{}", crate::network::REGION, ['a', 'b', 'c'][number % 3]);
         if let Some(machine) = self.machines.get_mut(name) {
-            machine.start_agent(&self.network, &zone, &self.ended);
+            machine.start_agent(&self.network, &self.ended);
         }
     }
 
@@ -332,7 +330,8 @@ impl World {
                 if self.machines.contains_key(name) {
                     return;
                 }
-                let machine = Machine::new(name, cores, memory, fargate, &self.executor, self.random.next_u64());
+                let mut machine = Machine::new(name, cores, memory, fargate, &self.executor, self.random.next_u64());
+                machine.zone = format!("{}{}", crate::network::REGION, ['a', 'b', 'c'][self.machines.len() % 3]);
                 self.images.iter().for_each(|image| machine.add_image(image));
                 self.machines.insert(name.clone(), machine);
                 self.desk.put(step);

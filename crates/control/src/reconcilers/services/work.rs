@@ -300,7 +300,8 @@ impl<'a> Work<'a> {
         let records = self.records;
         Candidate {
             node: records.host(task).map(InstanceState::node),
-            zone: task.availability_zone.as_deref().filter(|_| task.launch_type == LaunchType::Fargate),
+            // A machine may have come back in another zone since.
+            zone: task.availability_zone.as_deref(),
             running: task.last_status == TaskStatus::Running,
             created_at: task.created_at,
             freed: (task.reservation.cpu, task.reservation.memory_mib),
