@@ -40,8 +40,22 @@ fn orders() -> Vec<Vec<Victim>> {
     orders
 }
 
-/// Processes whose arguments begin with `first` and hold all of `parts`.
+/// Processes whose arguments begin with `first` and hold all of `parts`. A child has those of its parent until it runs
+/// its own program: it does not count.
 fn processes(first: &str, parts: &[&str]) -> Vec<i32> {
+    let mut ids = alike(first, parts);
+    let found = ids.clone();
+    ids.retain(|id| parent(*id).is_some_and(|parent| !found.contains(&parent)));
+    ids
+}
+
+/// None when the process has ended meanwhile.
+fn parent(id: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn alike(first: &str, parts: &[&str]) -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let found = entries.filter_map(|entry| {
         let id: i32 = entry.file_name().to_str()?.parse().ok()?;
