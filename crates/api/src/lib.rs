@@ -21,8 +21,9 @@ pub use error::ServiceError;
 pub use generated::*;
 pub use member::{Layout, Member, Members};
 pub use shape::{Operation, Output, Pagination, Path, ReadError, ServiceModel, Shape, Violation, Writer};
-pub use time::{iso8601, parse as parse_time};
+pub use time::{iso8601, iso8601_millis, parse as parse_time};
 pub use value::{DEPTH_LIMIT, SyntaxError, Value};
 pub use write::{
-    DecodeError, FormWriter, JsonWriter, XmlWriter, from_json, from_value, to_json, to_value, xml_answer, xml_error,
+    DecodeError, FormWriter, JsonWriter, XmlWriter, from_json, from_value, to_event_json, to_json, to_json_list,
+    to_value, xml_answer, xml_error,
 };

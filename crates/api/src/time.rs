@@ -28,6 +28,16 @@ pub fn iso8601(time: Timestamp) -> String {
     }
 }
 
+/// `2024-01-01T00:00:00.120Z`, always with milliseconds: as events carry times.
+#[must_use]
+pub fn iso8601_millis(time: Timestamp) -> String {
+    match jiff::Timestamp::from_millisecond(time.as_millis()) {
+        Ok(time) => format!("{time:.3}"),
+        // Only outside the years -9999 to 9999, which no operation can produce.
+        Err(_) => seconds(time),
+    }
+}
+
 /// Seconds since the epoch: exact milliseconds, no fraction when whole.
 pub(crate) fn seconds(time: Timestamp) -> String {
     let millis = time.as_millis();

@@ -10,7 +10,7 @@ pub use json::JsonWriter;
 pub(crate) use value::ValueWriter;
 pub use xml::{XmlWriter, xml_answer, xml_error};
 
-use crate::{Path, ReadError, Shape, SyntaxError, Value};
+use crate::{Path, ReadError, Shape, SyntaxError, Value, Writer};
 
 /// A document that is not what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,24 @@ pub fn to_json(shape: &impl Shape) -> Vec<u8> {
     let mut writer = JsonWriter::new();
     shape.write(&mut writer);
     writer.into_bytes()
+}
+
+/// Writes a shape as JSON with times as text, as events carry them.
+#[must_use]
+pub fn to_event_json(shape: &impl Shape) -> String {
+    let mut writer = JsonWriter::of_event();
+    shape.write(&mut writer);
+    writer.into_text()
+}
+
+/// Writes shapes as a JSON list.
+#[must_use]
+pub fn to_json_list<T: Shape>(shapes: &[T]) -> String {
+    let mut writer = JsonWriter::new();
+    writer.begin_list("");
+    shapes.iter().for_each(|shape| shape.write(&mut writer));
+    writer.end_list();
+    writer.into_text()
 }
 
 /// Reads a shape from JSON. Constraints are not checked.

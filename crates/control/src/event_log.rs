@@ -6,6 +6,7 @@ use longshore_model::arn::Arn;
 use longshore_model::records::{OutboxEvent, OutboxRecord};
 use longshore_model::{Scope, names};
 use longshore_store::segments::{Order, Position, SegmentLog, Selection};
+use serde::Deserialize;
 
 use crate::events::{DETAIL_TYPES, envelope};
 use crate::pagination::PageRequest;
@@ -55,7 +56,7 @@ pub async fn list_events(
                             place.given = at;
                             break 'looking true;
                         }
-                        events.push(envelope(record.at, event).to_string());
+                        events.push(envelope(record.at, event));
                     }
                 }
                 Err(error) => tracing::warn!(%error, "a record of the history of events can't be read"),
@@ -138,8 +139,14 @@ impl<'a> Filter<'a> {
     }
 
     fn is_of(&self, event: &OutboxEvent, cluster: &str) -> bool {
-        match event.detail.get("clusterArn").and_then(|arn| arn.as_str()) {
-            Some(arn) => self.scope.cluster_name(arn) == Some(cluster),
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Named {
+            cluster_arn: Option<String>,
+        }
+        let named = serde_json::from_str::<Named>(event.detail.text()).ok().and_then(|detail| detail.cluster_arn);
+        match named {
+            Some(arn) => self.scope.cluster_name(&arn) == Some(cluster),
             // Events of deployments name their service only: …:service/CLUSTER/NAME.
             None => event
                 .resources

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use longshore_api::ecs::{DeploymentRolloutState, ServiceEvent};
-use longshore_api::{iso8601, to_json};
+use longshore_api::ecs::{self, DeploymentRolloutState, ServiceEvent};
+use longshore_api::{iso8601, iso8601_millis, to_event_json, to_json_list};
 use longshore_model::container_instance::{Books, books, remaining};
-use longshore_model::records::{ContainerInstanceRecord, OutboxEvent, OutboxRecord, TaskRecord, TaskStatus};
+use longshore_model::records::{ContainerInstanceRecord, Detail, OutboxEvent, OutboxRecord, TaskRecord, TaskStatus};
 use longshore_model::service::{DeploymentRecord, ServiceRecord};
 use longshore_model::{Id, Scope};
 use longshore_seams::{Random, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::changes::{Change, Changes};
@@ -26,18 +27,6 @@ const SERVICE: &str = "ECS Service Action";
 const DEPLOYMENT: &str = "ECS Deployment State Change";
 /// What events are about, as their `detail-type` says it.
 pub const DETAIL_TYPES: [&str; 4] = [TASK, CONTAINER_INSTANCE, SERVICE, DEPLOYMENT];
-/// Times in a task that are seconds in answers and text in events.
-const TIMES: [&str; 9] = [
-    "connectivityAt",
-    "createdAt",
-    "executionStoppedAt",
-    "pullStartedAt",
-    "pullStoppedAt",
-    "startedAt",
-    "stoppedAt",
-    "stoppingAt",
-    "updatedAt",
-];
 
 /// Adds to `changes` the record of what they will do to `state`; nothing when nobody is told of anything.
 pub(crate) fn record(state: &State, changes: &mut Changes, now: Timestamp, random: &dyn Random) {
@@ -104,7 +93,7 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn tell(&mut self, scope: &Scope, detail_type: &str, resource: String, detail: Value) {
+    fn tell(&mut self, scope: &Scope, detail_type: &str, resource: String, detail: Detail) {
         self.events.push(OutboxEvent {
             id: self.random.uuid(),
             scope: scope.clone(),
@@ -142,19 +131,13 @@ impl<'a> Teller<'a> {
             touch(instances, scope, task.cluster, id).tasks.push((old.cloned(), task.clone()));
         }
         let Some(name) = self.cluster_name(scope, task.cluster) else { return };
-        let detail = to_json(&task_detail(scope, name, task, records.agent_connected(task)));
-        let mut detail: Value = serde_json::from_slice(&detail).unwrap_or_default();
-        if let Some(members) = detail.as_object_mut() {
-            members.remove("tags");
-            members.insert("updatedAt".to_owned(), seconds(self.now));
-            for (_, time) in members.iter_mut().filter(|(name, _)| TIMES.contains(&name.as_str())) {
-                *time = text_of(time);
-            }
-            // Answers say ElasticNetworkInterface, events eni.
-            for attachment in members.get_mut("attachments").and_then(Value::as_array_mut).into_iter().flatten() {
-                attachment["type"] = json!("eni");
-            }
+        let mut detail = task_detail(scope, name, task, records.agent_connected(task));
+        detail.tags = None;
+        // Answers say ElasticNetworkInterface, events eni.
+        for attachment in detail.attachments.iter_mut().flatten() {
+            attachment.r#type = Some("eni".to_owned());
         }
+        let detail = Detail::new(to_event_json(&detail)).with(&[("updatedAt", quoted(iso8601_millis(self.now)))]);
         self.tell(scope, TASK, scope.task_arn(name, task.id), detail);
     }
 
@@ -167,28 +150,30 @@ impl<'a> Teller<'a> {
         else {
             return false;
         };
-        let registered = books(&record.registered_resources);
+        let anew = touched.record.as_ref().map(|record| books(&record.registered_resources));
+        let Some(registered) = anew.as_ref().or_else(|| known.map(InstanceState::registered)) else { return false };
         let mut left: Books = known.map_or_else(|| registered.clone(), |known| known.node().remaining.clone());
         for (old, new) in &touched.tasks {
             let gpus: Vec<String> = new.containers.iter().flat_map(|container| container.gpu_ids.clone()).collect();
             match old {
-                Some(old) if takes(old) => left.give_back(&new.reservation, &gpus, &registered),
+                Some(old) if takes(old) => left.give_back(&new.reservation, &gpus, registered),
                 _ => left.take_with(&new.reservation, &gpus),
             }
         }
         let connected = touched.connected.unwrap_or_else(|| known.is_some_and(InstanceState::agent_connected));
         let changes = known.map_or(0, InstanceState::changes) + 1;
         // What is long and seldom changes is added when the event is delivered: see `complete`.
-        let detail = json!({
-            "agentConnected": connected,
-            "clusterArn": scope.cluster_arn(name),
-            "containerInstanceArn": scope.container_instance_arn(name, id),
-            "ec2InstanceId": record.ec2_instance_id,
-            "remainingResources": shapes(&remaining(&record.registered_resources, &left)),
-            "status": record.status.as_str(),
-            "version": version_of(record, changes),
-            "updatedAt": time(self.now),
-        });
+        let detail = ecs::ContainerInstance {
+            agent_connected: Some(connected),
+            container_instance_arn: Some(scope.container_instance_arn(name, id)),
+            ec2_instance_id: record.ec2_instance_id.clone(),
+            remaining_resources: Some(remaining(&record.registered_resources, &left)),
+            status: Some(record.status.as_str().to_owned()),
+            version: Some(version_of(record, changes)),
+            ..ecs::ContainerInstance::default()
+        };
+        let detail = Detail::new(to_event_json(&detail))
+            .with(&[("clusterArn", quoted(scope.cluster_arn(name))), ("updatedAt", quoted(iso8601_millis(self.now)))]);
         self.tell(scope, CONTAINER_INSTANCE, scope.container_instance_arn(name, id), detail);
         true
     }
@@ -201,7 +186,7 @@ impl<'a> Teller<'a> {
         for deployment in service.deployments.iter().rev() {
             let before = old.and_then(|old| old.deployments.iter().find(|it| it.id == deployment.id));
             if before.is_none_or(|before| before.rollout_state != deployment.rollout_state) {
-                self.tell(scope, DEPLOYMENT, arn.clone(), deployment_detail(deployment));
+                self.tell(scope, DEPLOYMENT, arn.clone(), detail_of(&deployment_detail(deployment)));
             }
         }
         if let Some(old) = old {
@@ -210,10 +195,10 @@ impl<'a> Teller<'a> {
                     "eventType": "INFO",
                     "eventName": "SERVICE_DESIRED_COUNT_UPDATED",
                     "clusterArn": scope.cluster_arn(name),
-                    "createdAt": time(self.now),
+                    "createdAt": iso8601_millis(self.now),
                 });
                 let resource = resource.map_or_else(|| arn.clone(), |id| scope.task_set_arn(name, &service.name, id));
-                self.tell(scope, SERVICE, resource, detail);
+                self.tell(scope, SERVICE, resource, detail_of(&detail));
             }
         }
         let last = old.and_then(|old| old.events.first()).map(|event| &event.id);
@@ -224,7 +209,7 @@ impl<'a> Teller<'a> {
                 "eventType": action.kind,
                 "eventName": action.name,
                 "clusterArn": scope.cluster_arn(name),
-                "createdAt": time(event.created_at.unwrap_or(self.now)),
+                "createdAt": iso8601_millis(event.created_at.unwrap_or(self.now)),
             });
             let strategy = service.deployments.first().and_then(|it| it.settings.capacity_provider_strategy.as_ref());
             let providers = strategy.into_iter().flatten().filter_map(|it| it.capacity_provider.as_deref());
@@ -236,16 +221,16 @@ impl<'a> Teller<'a> {
                     detail["capacityProviderArns"] = json!(providers);
                 }
             }
-            self.tell(scope, SERVICE, arn.clone(), detail);
+            self.tell(scope, SERVICE, arn.clone(), detail_of(&detail));
             if action.name == "SERVICE_STEADY_STATE" && !providers.is_empty() {
                 let detail = json!({
                     "eventType": "INFO",
                     "eventName": "CAPACITY_PROVIDER_STEADY_STATE",
                     "clusterArn": scope.cluster_arn(name),
                     "capacityProviderArns": providers,
-                    "createdAt": time(self.now),
+                    "createdAt": iso8601_millis(self.now),
                 });
-                self.tell(scope, SERVICE, arn.clone(), detail);
+                self.tell(scope, SERVICE, arn.clone(), detail_of(&detail));
             }
         }
     }
@@ -272,7 +257,7 @@ fn deployment_detail(deployment: &DeploymentRecord) -> Value {
         "eventType": kind,
         "eventName": name,
         "deploymentId": deployment.id,
-        "updatedAt": time(deployment.updated_at),
+        "updatedAt": iso8601_millis(deployment.updated_at),
         "reason": deployment.rollout_reason,
     })
 }
@@ -335,54 +320,56 @@ pub(crate) fn complete(state: &State, record: &OutboxRecord) -> OutboxRecord {
             clusters.find_map(|cluster| cluster.instances.get(&id))
         });
         let Some(instance) = found else { continue };
-        event.detail["attributes"] = shapes(&instance.record.attributes);
-        event.detail["registeredResources"] = shapes(&instance.record.registered_resources);
         let versions = instance.record.version_info.clone().unwrap_or_default();
-        event.detail["versionInfo"] = serde_json::from_slice(&to_json(&versions)).unwrap_or_default();
+        event.detail = event.detail.with(&[
+            ("attributes", to_json_list(&instance.record.attributes)),
+            ("registeredResources", to_json_list(&instance.record.registered_resources)),
+            ("versionInfo", to_event_json(&versions)),
+        ]);
     }
     record
 }
 
-/// An event as an event bus carries it.
+/// An event as an event bus carries it: a JSON object.
+///
+/// # Panics
+/// Never: all its members can be written.
 #[must_use]
-pub fn envelope(at: Timestamp, event: &OutboxEvent) -> Value {
-    let whole = Timestamp::from_secs(at.as_secs());
-    json!({
-        "version": "0",
-        "id": event.id,
-        "detail-type": event.detail_type,
-        "source": "aws.ecs",
-        "account": event.scope.account,
-        "time": iso8601(whole),
-        "region": event.scope.region,
-        "resources": event.resources,
-        "detail": event.detail,
-    })
+pub fn envelope(at: Timestamp, event: &OutboxEvent) -> String {
+    #[derive(Serialize)]
+    struct Envelope<'a> {
+        version: &'a str,
+        id: &'a str,
+        #[serde(rename = "detail-type")]
+        detail_type: &'a str,
+        source: &'a str,
+        account: &'a str,
+        time: String,
+        region: &'a str,
+        resources: &'a [String],
+        detail: &'a Detail,
+    }
+    let envelope = Envelope {
+        version: "0",
+        id: &event.id,
+        detail_type: &event.detail_type,
+        source: "aws.ecs",
+        account: &event.scope.account,
+        time: iso8601(Timestamp::from_secs(at.as_secs())),
+        region: &event.scope.region,
+        resources: &event.resources,
+        detail: &event.detail,
+    };
+    serde_json::to_string(&envelope).expect("text has no failing serializer")
 }
 
-fn shapes<T: longshore_api::Shape>(shapes: &[T]) -> Value {
-    let values = shapes.iter().map(|shape| serde_json::from_slice(&to_json(shape)).unwrap_or_default());
-    Value::Array(values.collect())
+/// Text as JSON.
+fn quoted(text: String) -> String {
+    Value::String(text).to_string()
 }
 
-/// Seconds since the epoch, as answers carry times.
-fn seconds(at: Timestamp) -> Value {
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of our age are below 2^53")]
-    let millis = at.as_millis() as f64;
-    json!(millis / 1000.0)
-}
-
-fn text_of(seconds: &Value) -> Value {
-    let Some(seconds) = seconds.as_f64() else { return seconds.clone() };
-    #[expect(clippy::cast_possible_truncation, reason = "casts saturate, and the times are our own")]
-    let millis = (seconds * 1000.0).round() as i64;
-    json!(time(Timestamp::from_millis(millis)))
-}
-
-/// `2020-01-23T17:57:58.103Z`, always with milliseconds.
-fn time(at: Timestamp) -> String {
-    let whole = iso8601(Timestamp::from_secs(at.as_secs()));
-    format!("{}.{:03}Z", whole.trim_end_matches('Z'), at.as_millis().rem_euclid(1000))
+fn detail_of(detail: &Value) -> Detail {
+    Detail::new(detail.to_string())
 }
 
 #[cfg(test)]

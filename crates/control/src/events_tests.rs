@@ -12,7 +12,9 @@ use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, run_once};
 pub(super) async fn told(world: &World) -> Vec<Value> {
     world.engine().peek(|state| {
         let records = state.outbox.values().map(|record| complete(state, record));
-        records.flat_map(|record| record.events.iter().map(|it| envelope(record.at, it)).collect::<Vec<_>>()).collect()
+        let told =
+            records.flat_map(|record| record.events.iter().map(|it| envelope(record.at, it)).collect::<Vec<_>>());
+        told.map(|event| serde_json::from_str(&event).unwrap()).collect()
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use longshore_api::ecs;
 use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::Id;
 use crate::record::Record;
@@ -623,7 +624,49 @@ pub struct OutboxEvent {
     /// ARNs of what it is about.
     pub resources: Vec<String>,
     /// The event's own part.
-    pub detail: serde_json::Value,
+    pub detail: Detail,
+}
+
+/// A JSON object that is kept as text: it is written once, and read by those to whom it is delivered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Detail(Box<RawValue>);
+
+impl Detail {
+    /// What is written in `json`, which is an object.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn new(json: String) -> Self {
+        let is_object = json.starts_with('{');
+        let raw = RawValue::from_string(json).ok().filter(|_| is_object);
+        Self(raw.expect("the details of events are written by this program"))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The same with more members, whose values are JSON.
+    #[must_use]
+    pub fn with(&self, members: &[(&str, String)]) -> Self {
+        let mut text = self.text().trim_end().strip_suffix('}').unwrap_or("{").to_owned();
+        for (name, value) in members {
+            let comma = if text.ends_with('{') { "" } else { "," };
+            text.push_str(&format!("{comma}\"{name}\":{value}"));
+        }
+        text.push('}');
+        Self::new(text)
+    }
+}
+
+impl PartialEq for Detail {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
 }
 
 impl Record for OutboxRecord {

@@ -14,6 +14,8 @@ pub struct JsonWriter {
     first: bool,
     /// For each open container: whether it is a list.
     lists: Vec<bool>,
+    /// Times are text.
+    text_times: bool,
 }
 
 impl JsonWriter {
@@ -23,10 +25,25 @@ impl JsonWriter {
         Self::default()
     }
 
+    /// Begins an empty document in which times are text with milliseconds, as in events.
+    #[must_use]
+    pub fn of_event() -> Self {
+        Self { text_times: true, ..Self::default() }
+    }
+
     /// The finished document.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// The finished document as text.
+    ///
+    /// # Panics
+    /// Never: all that is written is text.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        String::from_utf8(self.bytes).expect("names, strings and numbers are UTF-8")
     }
 
     /// A comma where one is due before a list's item. Members and keys place their own.
@@ -155,7 +172,11 @@ impl Writer for JsonWriter {
 
     fn timestamp(&mut self, value: Timestamp) {
         self.item();
-        self.bytes.extend_from_slice(time::seconds(value).as_bytes());
+        if self.text_times {
+            self.quoted(&time::iso8601_millis(value));
+        } else {
+            self.bytes.extend_from_slice(time::seconds(value).as_bytes());
+        }
     }
 
     fn blob(&mut self, value: &[u8]) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_api::{JsonWriter, ServiceError, Value, ecs};
-use longshore_model::records::{ContainerInstanceRecord, ContainerInstanceStatus, TaskRecord, TaskStatus};
+use longshore_model::records::{ContainerInstanceRecord, ContainerInstanceStatus, OutboxEvent, TaskRecord, TaskStatus};
 use longshore_model::{Id, Scope};
 use longshore_seams::{Clock, ManualClock, Seams, SeededRandom, SystemDisk, Timestamp, TokioSpawner};
 use longshore_store::Store;
@@ -166,4 +166,9 @@ impl World {
         let record = TaskRecord { last_status: status, ..task.clone() };
         self.change(|changes| changes.push(Change::PutTask(self.scope(), Arc::new(record)))).await;
     }
+}
+
+/// The event's own part.
+pub(crate) fn detail(event: &OutboxEvent) -> Json {
+    serde_json::from_str(event.detail.text()).unwrap()
 }

@@ -11,7 +11,7 @@ use super::archiver::StoppedTask;
 use super::*;
 use crate::changes::Change;
 use crate::history::History;
-use crate::operations::testing::World;
+use crate::operations::testing::{World, detail};
 use crate::operations::testing_instances::id_of;
 use longshore_model::records::{OutboxEvent, OutboxRecord};
 
@@ -117,10 +117,10 @@ async fn what_happens_to_a_task_is_told_in_order_and_delivered_to_history() {
         page.iter().map(|(_, record)| serde_json::from_slice(&record.payload).unwrap()).collect();
     let events = records.iter().flat_map(|record| &record.events);
     let events: Vec<&OutboxEvent> = events.filter(|event| event.detail_type == "ECS Task State Change").collect();
-    let told: Vec<_> = events.iter().map(|event| event.detail["lastStatus"].as_str().unwrap()).collect();
+    let told: Vec<_> = events.iter().map(|event| detail(event)["lastStatus"].clone()).collect();
     assert_eq!(told, ["PENDING", "RUNNING", "STOPPED"]);
     assert!(events.iter().all(|event| event.resources == [task.as_str().unwrap()]));
-    assert_eq!(events[2].detail["containers"][0]["exitCode"], 3);
+    assert_eq!(detail(&events[2])["containers"][0]["exitCode"], 3);
 }
 
 async fn delivered(history: &History) -> Vec<OutboxEvent> {
@@ -144,10 +144,10 @@ async fn an_event_is_delivered_again_after_a_failure_and_is_known_by_its_version
     let before_the_crash = world.crashed().await;
     deliver(&world).await;
     let once = delivered(&kept).await;
-    assert!(once.iter().any(|event| event.detail["lastStatus"] == "RUNNING"));
+    assert!(once.iter().any(|event| detail(event)["lastStatus"] == "RUNNING"));
     deliver(&before_the_crash).await;
     let twice = delivered(&kept).await.split_off(once.len());
-    let version = |event: &OutboxEvent| (event.id.clone(), event.detail["version"].clone());
+    let version = |event: &OutboxEvent| (event.id.clone(), detail(event)["version"].clone());
     assert_eq!(twice.iter().map(version).collect::<Vec<_>>(), once.iter().map(version).collect::<Vec<_>>());
 }
 

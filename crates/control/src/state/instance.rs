@@ -96,6 +96,11 @@ impl InstanceState {
         &self.node
     }
 
+    /// What it has in all.
+    pub(crate) fn registered(&self) -> &Books {
+        &self.registered
+    }
+
     /// Whether its agent's ACS connection stands. Not stored: false after a restart.
     #[must_use]
     pub fn agent_connected(&self) -> bool {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::capacity_tests::network;
 use super::interrupt_fargate_tasks;
-use crate::operations::testing::World;
+use crate::operations::testing::{World, detail};
 use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits, run_once};
 
 type Request = InterruptFargateTasksRequest;
@@ -99,7 +99,7 @@ async fn a_spot_interruption_is_told_while_the_task_still_runs() {
         (last.detail_type.as_str(), &last.resources[0]),
         ("ECS Task State Change", &task.as_str().unwrap().to_owned())
     );
-    for seen in [&last.detail, &world.task(&task).await] {
+    for seen in [detail(last), world.task(&task).await] {
         assert_eq!((&seen["desiredStatus"], &seen["lastStatus"]), (&json!("STOPPED"), &json!("RUNNING")));
         assert_eq!(seen["stoppedReason"], "Your Spot Task was interrupted.");
         assert_eq!(seen["stopCode"], "TerminationNotice");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::operations::testing::World;
+use crate::operations::testing::{World, detail};
 use crate::operations::testing_instances::id_of;
 use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits, run_once};
 
@@ -29,8 +29,8 @@ fn told(world: &World, task: &Value) -> Vec<(String, String)> {
             if event.resources.first().map(String::as_str) != task.as_str() {
                 continue;
             }
-            let status = event.detail["lastStatus"].as_str().unwrap_or("").to_owned();
-            let interface = event.detail["attachments"][0]["status"].as_str().unwrap_or("").to_owned();
+            let status = detail(event)["lastStatus"].as_str().unwrap_or("").to_owned();
+            let interface = detail(event)["attachments"][0]["status"].as_str().unwrap_or("").to_owned();
             seen.push((status, interface));
         }
     });
