@@ -10,8 +10,8 @@ use crate::{Result, root};
 /// Builds `longshore` and `longshore-bench`, one after the other: built together, the measured
 /// binary would get the features that only the other one asks for.
 pub(crate) fn task(arguments: &[String]) -> Result {
-    let binary = build("longshore")?;
-    let bench = build("longshore-bench")?;
+    let binary = build("longshore", &["--package", "longshore"])?;
+    let bench = build("longshore-bench", &["--package", "longshore-bench"])?;
     let status = Command::new(bench).arg("--binary").arg(binary).args(arguments).status()?;
     match status.code() {
         Some(0) => Ok(()),
@@ -20,19 +20,20 @@ pub(crate) fn task(arguments: &[String]) -> Result {
     }
 }
 
-/// Builds a package in release mode; answers where its executable is.
-pub(crate) fn build(package: &str) -> Result<PathBuf> {
+/// Builds in release mode what `selection` tells cargo; answers where the executable called `name` is.
+pub(crate) fn build(name: &str, selection: &[&str]) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--release", "--message-format", "json-render-diagnostics", "--package", package])
+        .args(["build", "--release", "--message-format", "json-render-diagnostics"])
+        .args(selection)
         .current_dir(root())
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
-        return Err(format!("{package} does not build").into());
+        return Err(format!("{name} does not build").into());
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    executable(&messages, package).ok_or_else(|| format!("cargo made no executable of {package}").into())
+    executable(&messages, name).ok_or_else(|| format!("cargo made no executable {name}").into())
 }
 
 /// The executable called `name` among cargo's messages.
