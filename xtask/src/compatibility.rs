@@ -67,18 +67,19 @@ What each does and where it differs from AWS is kept in [operations.tsv](operati
 
 Each row of [requirements](requirements/) is one behaviour that ECS documents. A row counts as proven when an automated
 test fails without it. Rows that need a companion of ECS, or a room of Longshore, that is still to come are listed with
-what they await in [awaiting.tsv](requirements/awaiting.tsv); rows that no Linux host outside AWS can have are listed
-with the reason in [not-applicable.tsv](requirements/not-applicable.tsv).
+what they await in [awaiting.tsv](requirements/awaiting.tsv); rows that no longer hold, because a later row or the API
+says otherwise, in [superseded.tsv](requirements/superseded.tsv); rows that no Linux host outside AWS can have, with the
+reason, in [not-applicable.tsv](requirements/not-applicable.tsv).
 
-| area | proven | awaiting | not yet | not applicable |
-|---|---:|---:|---:|---:|
+| area | proven | awaiting | not yet | superseded | not applicable |
+|---|---:|---:|---:|---:|---:|
 ",
     );
     let total = coverage.total();
     for (name, area) in coverage.areas().into_iter().chain([("**all**", total)]) {
         page.push_str(&format!(
-            "| {name} | {} | {} | {} | {} |\n",
-            area.proven, area.awaiting, area.not_yet, area.not_applicable
+            "| {name} | {} | {} | {} | {} | {} |\n",
+            area.proven, area.awaiting, area.not_yet, area.superseded, area.not_applicable
         ));
     }
     page.push_str("\nWhat the awaiting rows await:\n\n| awaits | rows |\n|---|---:|\n");
@@ -115,6 +116,7 @@ mod tests {
             rows: Vec::new(),
             proven: BTreeMap::new(),
             awaiting: BTreeMap::new(),
+            superseded: BTreeMap::new(),
             not_applicable: BTreeMap::new(),
             operations: Operations { built: vec!["RunTask".to_owned()], not_built: vec!["StopTask".to_owned()] },
         }

@@ -74,12 +74,24 @@ pub(crate) struct Awaiting {
     pub reason: String,
 }
 
+/// A row that no longer holds: another one, or the API itself, says otherwise.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Superseded {
+    /// A row's id, or [`API`].
+    pub by: String,
+    pub reason: String,
+}
+
+/// What supersedes a row when no other row does: the service's API model.
+const API: &str = "API";
+
 /// Rows, citations, reasons, operations.
 #[derive(Debug)]
 pub(crate) struct Coverage {
     pub rows: Vec<Row>,
     pub proven: Citations,
     pub awaiting: BTreeMap<String, Awaiting>,
+    pub superseded: BTreeMap<String, Superseded>,
     pub not_applicable: BTreeMap<String, String>,
     pub operations: Operations,
 }
@@ -90,6 +102,7 @@ pub(crate) struct Area {
     pub proven: usize,
     pub awaiting: usize,
     pub not_yet: usize,
+    pub superseded: usize,
     pub not_applicable: usize,
 }
 
@@ -99,6 +112,7 @@ struct Report<'a> {
     total: Area,
     proven: &'a Citations,
     awaiting: &'a BTreeMap<String, Awaiting>,
+    superseded: &'a BTreeMap<String, Superseded>,
     not_applicable: &'a BTreeMap<String, String>,
     ecs_operations: &'a Operations,
 }
@@ -111,6 +125,7 @@ impl Coverage {
         let list = |name: &str| std::fs::read_to_string(requirements.join(name)).unwrap_or_default();
         let not_applicable = not_applicable(&list("not-applicable.tsv"))?;
         let awaiting = awaiting(&list("awaiting.tsv"))?;
+        let superseded = superseded(&list("superseded.tsv"))?;
         let mut proven = Citations::new();
         for path in sources(root)? {
             let text = std::fs::read_to_string(&path)?;
@@ -118,12 +133,12 @@ impl Coverage {
             cite(&name, &text, &mut proven);
         }
         let operations = built::ecs_operations(root)?;
-        let coverage = Self { rows, proven, awaiting, not_applicable, operations };
+        let coverage = Self { rows, proven, awaiting, superseded, not_applicable, operations };
         coverage.verify()?;
         Ok(coverage)
     }
 
-    /// Every row that is cited, awaiting or excluded exists, and none is two of them.
+    /// Every row that is cited or listed exists, and none is two of them.
     fn verify(&self) -> Result {
         let mut wrong = Vec::new();
         let mut known = BTreeSet::new();
@@ -132,27 +147,33 @@ impl Coverage {
                 wrong.push(format!("row {} is there twice", row.id));
             }
         }
+        let lists: [(&str, BTreeSet<&String>); 3] = [
+            ("not-applicable.tsv", self.not_applicable.keys().collect()),
+            ("awaiting.tsv", self.awaiting.keys().collect()),
+            ("superseded.tsv", self.superseded.keys().collect()),
+        ];
         for (id, places) in &self.proven {
             if !known.contains(id.as_str()) {
                 wrong.push(format!("{}: no requirement row {id}", places.join(", ")));
             }
-            if self.not_applicable.contains_key(id) {
-                wrong.push(format!("{}: row {id} is in not-applicable.tsv", places.join(", ")));
-            }
-            if self.awaiting.contains_key(id) {
-                wrong.push(format!("{}: row {id} is in awaiting.tsv", places.join(", ")));
+            for (file, _) in lists.iter().filter(|(_, ids)| ids.contains(id)) {
+                wrong.push(format!("{}: row {id} is in {file}", places.join(", ")));
             }
         }
-        for id in self.awaiting.keys() {
-            if !known.contains(id.as_str()) {
-                wrong.push(format!("awaiting.tsv: no requirement row {id}"));
-            }
-            if self.not_applicable.contains_key(id) {
-                wrong.push(format!("awaiting.tsv: row {id} is in not-applicable.tsv, too"));
+        for (number, (file, ids)) in lists.iter().enumerate() {
+            for id in ids {
+                if !known.contains(id.as_str()) {
+                    wrong.push(format!("{file}: no requirement row {id}"));
+                }
+                for (other, _) in lists[..number].iter().filter(|(_, ids)| ids.contains(id)) {
+                    wrong.push(format!("{file}: row {id} is in {other}, too"));
+                }
             }
         }
-        for id in self.not_applicable.keys().filter(|id| !known.contains(id.as_str())) {
-            wrong.push(format!("not-applicable.tsv: no requirement row {id}"));
+        for (id, Superseded { by, .. }) in self.superseded.iter().filter(|(_, row)| row.by != API) {
+            if !known.contains(by.as_str()) {
+                wrong.push(format!("superseded.tsv: no requirement row {by}, which supersedes {id}"));
+            }
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
     }
@@ -166,6 +187,8 @@ impl Coverage {
                 area.proven += 1;
             } else if self.awaiting.contains_key(&row.id) {
                 area.awaiting += 1;
+            } else if self.superseded.contains_key(&row.id) {
+                area.superseded += 1;
             } else if self.not_applicable.contains_key(&row.id) {
                 area.not_applicable += 1;
             } else {
@@ -181,6 +204,7 @@ impl Coverage {
             proven: total.proven + area.proven,
             awaiting: total.awaiting + area.awaiting,
             not_yet: total.not_yet + area.not_yet,
+            superseded: total.superseded + area.superseded,
             not_applicable: total.not_applicable + area.not_applicable,
         })
     }
@@ -200,19 +224,22 @@ impl Coverage {
             total: self.total(),
             proven: &self.proven,
             awaiting: &self.awaiting,
+            superseded: &self.superseded,
             not_applicable: &self.not_applicable,
             ecs_operations: &self.operations,
         }
     }
 
     fn text(&self) -> String {
-        let mut text =
-            format!("{:<12} {:>7} {:>9} {:>8} {:>15}\n", "area", "proven", "awaiting", "not yet", "not applicable");
+        let mut text = format!(
+            "{:<12} {:>7} {:>9} {:>8} {:>11} {:>15}\n",
+            "area", "proven", "awaiting", "not yet", "superseded", "not applicable"
+        );
         let total = self.total();
         for (name, area) in self.areas().into_iter().chain([("all", total)]) {
             text.push_str(&format!(
-                "{name:<12} {:>7} {:>9} {:>8} {:>15}\n",
-                area.proven, area.awaiting, area.not_yet, area.not_applicable
+                "{name:<12} {:>7} {:>9} {:>8} {:>11} {:>15}\n",
+                area.proven, area.awaiting, area.not_yet, area.superseded, area.not_applicable
             ));
         }
         for (awaits, count) in self.awaited() {
@@ -290,6 +317,25 @@ fn awaiting(text: &str) -> Result<BTreeMap<String, Awaiting>> {
     Ok(awaiting)
 }
 
+fn superseded(text: &str) -> Result<BTreeMap<String, Superseded>> {
+    let mut superseded = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let wrong = |what: &str| format!("superseded.tsv:{}: {what}", number + 1);
+        let (id, by, reason) = match line.split('\t').collect::<Vec<_>>().as_slice() {
+            [id, by, reason] if !reason.trim().is_empty() && (is_id(by) || *by == API) => (*id, *by, *reason),
+            _ => {
+                let what = "wants a row's id, what supersedes it (a row's id, or API) and a reason, with tabs between";
+                return Err(wrong(what).into());
+            }
+        };
+        let row = Superseded { by: by.to_owned(), reason: reason.to_owned() };
+        if superseded.insert(id.to_owned(), row).is_some() {
+            return Err(wrong(&format!("{id} is there twice")).into());
+        }
+    }
+    Ok(superseded)
+}
+
 /// Every source that may cite rows.
 fn sources(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -361,6 +407,7 @@ mod tests {
             rows: ["01-001", "01-002", "01-003"].map(|id| Row { id: id.to_owned(), area: "api".to_owned() }).into(),
             proven: proven.iter().map(|id| ((*id).to_owned(), vec!["a.rs:1".to_owned()])).collect(),
             awaiting: BTreeMap::new(),
+            superseded: BTreeMap::new(),
             not_applicable: not_applicable.iter().map(|id| ((*id).to_owned(), "why".to_owned())).collect(),
             operations: Operations::default(),
         }
@@ -370,7 +417,10 @@ mod tests {
     fn rows_are_counted_by_area() {
         let coverage = coverage(&["01-001"], &["01-003"]);
         assert!(coverage.verify().is_ok());
-        assert_eq!(coverage.areas()["api"], Area { proven: 1, awaiting: 0, not_yet: 1, not_applicable: 1 });
+        assert_eq!(
+            coverage.areas()["api"],
+            Area { proven: 1, awaiting: 0, not_yet: 1, superseded: 0, not_applicable: 1 }
+        );
     }
 
     fn waits(mut coverage: Coverage, ids: &[&str]) -> Coverage {
@@ -383,7 +433,10 @@ mod tests {
     fn a_row_may_await_what_is_still_to_come() {
         let coverage = waits(coverage(&["01-001"], &[]), &["01-002"]);
         assert!(coverage.verify().is_ok());
-        assert_eq!(coverage.areas()["api"], Area { proven: 1, awaiting: 1, not_yet: 1, not_applicable: 0 });
+        assert_eq!(
+            coverage.areas()["api"],
+            Area { proven: 1, awaiting: 1, not_yet: 1, superseded: 0, not_applicable: 0 }
+        );
         assert_eq!(coverage.awaited(), BTreeMap::from([("IAM", 1)]));
     }
 
@@ -400,6 +453,36 @@ mod tests {
                 "awaiting.tsv: no requirement row 09-999",
             ]
         );
+    }
+
+    #[test]
+    fn a_row_may_be_superseded_by_another_one_or_by_the_api() {
+        let mut coverage = coverage(&["01-001"], &[]);
+        coverage.superseded = superseded("01-002\t01-001\tit is so now\n01-003\tAPI\tit is taken").unwrap();
+        assert!(coverage.verify().is_ok());
+        assert_eq!(
+            coverage.areas()["api"],
+            Area { proven: 1, awaiting: 0, not_yet: 0, superseded: 2, not_applicable: 0 }
+        );
+    }
+
+    #[test]
+    fn a_superseded_row_is_known_not_proven_and_superseded_by_one_that_is_there() {
+        let mut coverage = coverage(&["01-001"], &["01-003"]);
+        coverage.superseded = superseded("01-001\t09-999\twhy\n01-003\tAPI\twhy\n08-888\tAPI\twhy").unwrap();
+        let text = coverage.verify().unwrap_err().to_string();
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "a.rs:1: row 01-001 is in superseded.tsv",
+                "superseded.tsv: row 01-003 is in not-applicable.tsv, too",
+                "superseded.tsv: no requirement row 08-888",
+                "superseded.tsv: no requirement row 09-999, which supersedes 01-001",
+            ]
+        );
+        let error = |text: &str| superseded(text).unwrap_err().to_string();
+        assert!(error("01-001\tsomebody\twhy").starts_with("superseded.tsv:1: wants a row's id"));
+        assert!(error("01-001\tAPI\twhy\n01-001\tAPI\twhy").contains("01-001 is there twice"));
     }
 
     #[test]
