@@ -12,7 +12,7 @@ use longshore_api::{ServiceError, Shape, Value, ecs};
 use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, FamilyRecord, TaskRecord, TaskStatus};
 use longshore_model::service::{Bounds, ServiceRecord, TaskSetStatus};
 use longshore_model::{Id, Scope};
-use longshore_seams::{Random, Timestamp};
+use longshore_seams::Timestamp;
 use longshore_wire::RequestContext;
 
 use super::invalid;
@@ -24,7 +24,6 @@ use crate::operations::services::{Caller, prepare_create, prepare_update};
 use crate::operations::tasks::capacity::Means;
 use crate::reconcilers::ServiceSchedulerLimits;
 use crate::reconcilers::services::{Conditions, NoSignals, advance};
-use crate::service::scope_of;
 use crate::state::{ClusterState, State};
 
 /// Most steps that a plan has.
@@ -48,8 +47,8 @@ pub async fn plan_create_service(
     input: &api::PlanCreateServiceRequest,
 ) -> Result<api::PlanServiceResponse, ServiceError> {
     let asked: ecs::CreateServiceRequest = parse(input.create_service.as_deref(), "createService", "CreateService")?;
-    plan(engine, context, asked.cluster.as_deref(), |state, caller, random, changes| {
-        prepare_create(state, caller, &asked, None, random, changes).map(|answer| answer.service)
+    plan(engine, context, asked.cluster.as_deref(), |state, caller, changes| {
+        prepare_create(state, caller, &asked, None, changes).map(|answer| answer.service)
     })
     .await
 }
@@ -64,8 +63,8 @@ pub async fn plan_update_service(
     input: &api::PlanUpdateServiceRequest,
 ) -> Result<api::PlanServiceResponse, ServiceError> {
     let asked: ecs::UpdateServiceRequest = parse(input.update_service.as_deref(), "updateService", "UpdateService")?;
-    plan(engine, context, asked.cluster.as_deref(), |state, caller, random, changes| {
-        prepare_update(state, caller, &asked, None, random, changes).map(|answer| answer.service)
+    plan(engine, context, asked.cluster.as_deref(), |state, caller, changes| {
+        prepare_update(state, caller, &asked, None, changes).map(|answer| answer.service)
     })
     .await
 }
@@ -81,28 +80,26 @@ async fn plan(
     engine: &Engine,
     context: &RequestContext,
     cluster: Option<&str>,
-    call: impl FnOnce(&State, &Caller<'_>, &dyn Random, &mut Changes) -> Result<Option<ecs::Service>, ServiceError>,
+    call: impl FnOnce(&State, &Caller<'_>, &mut Changes) -> Result<Option<ecs::Service>, ServiceError>,
 ) -> Result<api::PlanServiceResponse, ServiceError> {
-    let scope = scope_of(context);
-    let now = engine.seams().clock.now();
-    let random = &*engine.seams().random;
-    let caller = Caller { scope: &scope, arn: context.principal.arn(), quotas: engine.quotas(), now };
+    let caller = Caller::new(engine, context);
+    let Caller { ref scope, quotas, now, random, .. } = caller;
     // Only the records are taken under the lock; what is done with them takes as long as it takes.
     let (copied, cluster, name) = engine
         .read(|state| {
             let mut changes = Changes::default();
-            let service = call(state, &caller, random, &mut changes)?;
-            let cluster = resolve_cluster(state.scope(&scope), &scope, cluster)?;
+            let service = call(state, &caller, &mut changes)?;
+            let cluster = resolve_cluster(state.scope(scope), scope, cluster)?;
             let name = service.and_then(|it| it.service_name).unwrap_or_default();
-            let mut copied = copy(state, &scope, cluster, &name, &changes.list);
+            let mut copied = copy(state, scope, cluster, &name, &changes.list);
             copied.extend(changes.list);
             Ok::<_, ServiceError>((copied, cluster.record.id, name))
         })
         .await?;
     let mut state = State::default();
     copied.iter().for_each(|change| state.apply(change));
-    let means = Means { random, quotas: engine.quotas() };
-    let mut rehearsal = Rehearsal { state, scope: &scope, cluster, name, begun: now, now, means };
+    let means = Means { random, quotas };
+    let mut rehearsal = Rehearsal { state, scope, cluster, name, begun: now, now, means };
     Ok(rehearsal.play())
 }
 

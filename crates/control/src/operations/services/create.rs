@@ -10,7 +10,6 @@ use longshore_api::ecs::{
 use longshore_model::express::ExpressRecord;
 use longshore_model::service::{self, ServiceRecord, ServiceStatus};
 use longshore_model::tags;
-use longshore_seams::Random;
 use longshore_wire::RequestContext;
 
 use super::rollout::begin;
@@ -22,7 +21,6 @@ use crate::operations::account_settings::{check_taggable, wants_short_arns};
 use crate::operations::resolve_cluster;
 use crate::operations::task_definitions::resolve_active;
 use crate::operations::task_sets::first_task_set;
-use crate::service::scope_of;
 use crate::state::{ClusterState, State};
 
 /// Makes a service; its tasks follow.
@@ -48,11 +46,8 @@ pub(crate) async fn create(
     input: CreateServiceRequest,
     express: Option<Box<ExpressRecord>>,
 ) -> Result<CreateServiceResponse, ServiceError> {
-    let scope = scope_of(context);
-    let now = engine.seams().clock.now();
-    let caller = Caller { scope: &scope, arn: context.principal.arn(), quotas: engine.quotas(), now };
-    let random = &*engine.seams().random;
-    engine.write(|state, changes| prepare(state, &caller, &input, express, random, changes)).await
+    let caller = Caller::new(engine, context);
+    engine.write(|state, changes| prepare(state, &caller, &input, express, changes)).await
 }
 
 /// What CreateService does, without doing it: its changes. A dry run ends here.
@@ -64,20 +59,16 @@ pub(crate) fn prepare(
     caller: &Caller<'_>,
     input: &CreateServiceRequest,
     express: Option<Box<ExpressRecord>>,
-    random: &dyn Random,
     changes: &mut Changes,
 ) -> Result<CreateServiceResponse, ServiceError> {
-    let Caller { scope, quotas, now, .. } = *caller;
+    let Caller { ref scope, quotas, now, random, .. } = *caller;
     let given = service::from_request(input)?;
-    check_supported(&[
-        (
-            "serviceConnectConfiguration",
-            input.service_connect_configuration.as_ref().is_some_and(|it| it.enabled == Some(true)),
-        ),
-        ("volumeConfigurations", input.volume_configurations.as_ref().is_some_and(|it| !it.is_empty())),
-        ("vpcLatticeConfigurations", input.vpc_lattice_configurations.as_ref().is_some_and(|it| !it.is_empty())),
-        ("gatewayConnectors", input.gateway_connectors.as_ref().is_some_and(|it| !it.is_empty())),
-    ])?;
+    check_supported(
+        input.service_connect_configuration.as_ref(),
+        input.volume_configurations.as_deref(),
+        input.vpc_lattice_configurations.as_deref(),
+        input.gateway_connectors.as_deref(),
+    )?;
     let tags = tags::on_creation(input.tags.as_deref())?;
     let name = input.service_name.clone().unwrap_or_default();
     let cluster = resolve_cluster(state.scope(scope), scope, input.cluster.as_deref())?;

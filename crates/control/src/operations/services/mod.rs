@@ -30,26 +30,46 @@ pub(crate) use view::counts;
 use std::sync::Arc;
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{Service, error};
+use longshore_api::ecs::{
+    GatewayConnector, Service, ServiceConnectConfiguration, ServiceVolumeConfiguration, VpcLatticeConfiguration, error,
+};
 use longshore_model::Scope;
 use longshore_model::records::TaskDefinitionRecord;
 use longshore_model::service::ServiceRecord;
-use longshore_seams::Timestamp;
+use longshore_seams::{Random, Timestamp};
+use longshore_wire::RequestContext;
 
+use crate::engine::Engine;
 use crate::operations::identifiers::name_in;
 use crate::operations::tasks::capacity::Capacity;
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::placement;
 use crate::quotas::Quotas;
+use crate::service::scope_of;
 use crate::state::{ClusterState, ScopeState};
 
 /// Who makes or changes a service, where and when.
 pub(crate) struct Caller<'a> {
-    pub scope: &'a Scope,
+    pub scope: Scope,
     /// The principal's ARN.
     pub arn: String,
     pub quotas: &'a Quotas,
     pub now: Timestamp,
+    pub random: &'a dyn Random,
+}
+
+impl<'a> Caller<'a> {
+    /// Who calls, now.
+    pub(crate) fn new(engine: &'a Engine, context: &RequestContext) -> Self {
+        let seams = engine.seams();
+        Self {
+            scope: scope_of(context),
+            arn: context.principal.arn(),
+            quotas: engine.quotas(),
+            now: seams.clock.now(),
+            random: &*seams.random,
+        }
+    }
 }
 
 /// The service of `cluster` that `named` (name, short or long ARN) means, whatever its status.
@@ -92,7 +112,18 @@ pub(crate) fn check_in_cluster(
 }
 
 /// A precise refusal of what no part of this control plane acts on.
-fn check_supported(given: &[(&str, bool)]) -> Result<(), ServiceError> {
+fn check_supported(
+    connect: Option<&ServiceConnectConfiguration>,
+    volumes: Option<&[ServiceVolumeConfiguration]>,
+    lattice: Option<&[VpcLatticeConfiguration]>,
+    gateways: Option<&[GatewayConnector]>,
+) -> Result<(), ServiceError> {
+    let given = [
+        ("serviceConnectConfiguration", connect.is_some_and(|it| it.enabled == Some(true))),
+        ("volumeConfigurations", volumes.is_some_and(|it| !it.is_empty())),
+        ("vpcLatticeConfigurations", lattice.is_some_and(|it| !it.is_empty())),
+        ("gatewayConnectors", gateways.is_some_and(|it| !it.is_empty())),
+    ];
     match given.iter().find(|(_, given)| *given) {
         Some((member, _)) => Err(error::unsupported_feature_exception(format!(
             "A service with {member} is not supported yet: leave it out."

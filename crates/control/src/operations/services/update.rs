@@ -8,7 +8,6 @@ use longshore_api::ecs::{
 };
 use longshore_model::express::ExpressRecord;
 use longshore_model::service::{self, ServiceRecord, ServiceStatus};
-use longshore_seams::Random;
 use longshore_wire::RequestContext;
 
 use super::rollout::begin;
@@ -18,7 +17,6 @@ use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::operations::task_definitions::{Reference, resolve_active};
-use crate::service::scope_of;
 use crate::state::State;
 
 /// Changes a service. A new task definition, or `forceNewDeployment`, begins a deployment; a new
@@ -45,11 +43,8 @@ pub(crate) async fn update(
     input: UpdateServiceRequest,
     express: Option<Box<ExpressRecord>>,
 ) -> Result<UpdateServiceResponse, ServiceError> {
-    let scope = scope_of(context);
-    let now = engine.seams().clock.now();
-    let caller = Caller { scope: &scope, arn: context.principal.arn(), quotas: engine.quotas(), now };
-    let random = &*engine.seams().random;
-    engine.write(|state, changes| prepare(state, &caller, &input, express, random, changes)).await
+    let caller = Caller::new(engine, context);
+    engine.write(|state, changes| prepare(state, &caller, &input, express, changes)).await
 }
 
 /// What UpdateService does, without doing it: its changes. A dry run ends here.
@@ -61,19 +56,15 @@ pub(crate) fn prepare(
     caller: &Caller<'_>,
     input: &UpdateServiceRequest,
     express: Option<Box<ExpressRecord>>,
-    random: &dyn Random,
     changes: &mut Changes,
 ) -> Result<UpdateServiceResponse, ServiceError> {
-    let Caller { scope, quotas, now, .. } = *caller;
-    check_supported(&[
-        (
-            "serviceConnectConfiguration",
-            input.service_connect_configuration.as_ref().is_some_and(|it| it.enabled == Some(true)),
-        ),
-        ("volumeConfigurations", input.volume_configurations.as_ref().is_some_and(|it| !it.is_empty())),
-        ("vpcLatticeConfigurations", input.vpc_lattice_configurations.as_ref().is_some_and(|it| !it.is_empty())),
-        ("gatewayConnectors", input.gateway_connectors.as_ref().is_some_and(|it| !it.is_empty())),
-    ])?;
+    let Caller { ref scope, quotas, now, random, .. } = *caller;
+    check_supported(
+        input.service_connect_configuration.as_ref(),
+        input.volume_configurations.as_deref(),
+        input.vpc_lattice_configurations.as_deref(),
+        input.gateway_connectors.as_deref(),
+    )?;
     let cluster = resolve_cluster(state.scope(scope), scope, input.cluster.as_deref())?;
     let before = resolve_service(cluster, scope, input.service.as_deref())?;
     if before.status != ServiceStatus::Active {
