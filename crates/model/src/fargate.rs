@@ -62,6 +62,13 @@ pub fn platform_version(
     Ok(version)
 }
 
+/// Whether the platform version `version` came before `than`. What is no version is older than every one.
+#[must_use]
+pub fn is_older(version: &str, than: &str) -> bool {
+    let numbers = |text: &str| text.split('.').map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<u32>>>();
+    numbers(version) < numbers(than)
+}
+
 /// The platform family of tasks of `definition`, e.g. `Linux`.
 #[must_use]
 pub fn platform_family(definition: &TaskDefinition) -> String {
@@ -113,6 +120,20 @@ mod tests {
         assert!(refused.message.contains("ephemeralStorage"), "{}", refused.message);
         assert!(platform_version(Some("1.3.0"), &TaskDefinition::default(), true).is_err());
         assert_eq!(platform_version(Some("1.4.0"), &large, true), Ok("1.4.0"));
+    }
+
+    #[test]
+    fn versions_are_older_by_their_numbers_not_by_their_letters() {
+        for (version, than, older) in [
+            ("1.2.0", "1.3.0", true),
+            ("1.3.0", "1.3.0", false),
+            ("1.10.0", "1.3.0", false),
+            ("1.3.0", "1.10.0", true),
+            ("2.0.0", "1.3.0", false),
+            ("LATEST", "1.3.0", true),
+        ] {
+            assert_eq!(is_older(version, than), older, "{version} and {than}");
+        }
     }
 
     // spec: 30-021

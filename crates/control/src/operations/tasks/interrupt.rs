@@ -10,6 +10,8 @@ use longshore_api::longshore::{
     FargateInterruption, InterruptFargateTasksRequest, InterruptFargateTasksResponse, error,
 };
 use longshore_api::{ServiceError, ecs};
+use longshore_model::capacity_provider::FARGATE_SPOT;
+use longshore_model::fargate;
 use longshore_model::records::{DesiredStatus, TaskRecord};
 use longshore_model::task::{self, StopCause};
 use longshore_model::{Id, Scope};
@@ -21,8 +23,6 @@ use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::state::ScopeState;
 
-/// The capacity provider whose tasks may be interrupted.
-const FARGATE_SPOT: &str = "FARGATE_SPOT";
 /// The oldest platform version whose tasks are recycled.
 const RECYCLED_FROM: &str = "1.3.0";
 /// Tasks that one transaction changes, below its limit.
@@ -57,7 +57,7 @@ impl Interruption {
             }
             FargateInterruption::TaskRecycling if !task.group.starts_with("service:") => Some("is of no service"),
             FargateInterruption::TaskRecycling
-                if task.platform_version.as_deref().is_none_or(|version| version < RECYCLED_FROM) =>
+                if task.platform_version.as_deref().is_none_or(|it| fargate::is_older(it, RECYCLED_FROM)) =>
             {
                 Some("is on a platform version older than 1.3.0")
             }

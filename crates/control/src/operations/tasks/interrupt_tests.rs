@@ -62,6 +62,17 @@ impl World {
         task
     }
 
+    /// Registers a task definition for Fargate whose container has these members of its own.
+    async fn register_on_fargate(&self, family: &str, own: Value) {
+        let mut main = json!({"name": "main", "image": "example.com/app:1"});
+        main.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        let definition = json!({
+            "family": family, "containerDefinitions": [main], "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+            "requiresCompatibilities": ["FARGATE"], "executionRoleArn": "arn:aws:iam::123456789012:role/execution",
+        });
+        self.ok("RegisterTaskDefinition", definition).await;
+    }
+
     async fn schedule_services(&self) {
         run_once(&ServiceScheduler::new(self.engine().clone(), ServiceSchedulerLimits::default())).await.unwrap();
     }
@@ -254,13 +265,7 @@ async fn what_came_with_1_3_0_and_1_2_0_runs_on_no_older_version() {
         ("splunk", "1.2.0", json!({"logConfiguration": {"logDriver": "splunk"}})),
         ("private", "1.1.0", json!({"repositoryCredentials": {"credentialsParameter": secret}})),
     ] {
-        let mut main = json!({"name": "main", "image": "example.com/app:1"});
-        main.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
-        let definition = json!({
-            "family": family, "containerDefinitions": [main], "networkMode": "awsvpc", "cpu": "256", "memory": "512",
-            "requiresCompatibilities": ["FARGATE"], "executionRoleArn": "arn:aws:iam::123456789012:role/execution",
-        });
-        world.ok("RegisterTaskDefinition", definition).await;
+        world.register_on_fargate(family, own).await;
         let on = |version: &str| json!({"taskDefinition": family, "platformVersion": version});
         assert_eq!(world.refused_on_fargate(on(version)).await.0, "PlatformUnknownException", "{family}");
         let task = world.run_on_fargate(on("1.3.0")).await;
@@ -277,13 +282,7 @@ async fn what_came_with_1_4_0_does_not_run_on_1_3_0() {
         ("ptrace", json!({"linuxParameters": {"capabilities": {"add": ["SYS_PTRACE"]}}}), "capabilities"),
         ("part", json!({"secrets": [{"name": "S", "valueFrom": part}]}), "JSON key or version of a secret"),
     ] {
-        let mut main = json!({"name": "main", "image": "example.com/app:1"});
-        main.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
-        let definition = json!({
-            "family": family, "containerDefinitions": [main], "networkMode": "awsvpc", "cpu": "256", "memory": "512",
-            "requiresCompatibilities": ["FARGATE"], "executionRoleArn": "arn:aws:iam::123456789012:role/execution",
-        });
-        world.ok("RegisterTaskDefinition", definition).await;
+        world.register_on_fargate(family, own).await;
         let (code, message) =
             world.refused_on_fargate(json!({"taskDefinition": family, "platformVersion": "1.3.0"})).await;
         assert_eq!(code, "PlatformTaskDefinitionIncompatibilityException");
