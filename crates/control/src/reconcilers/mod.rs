@@ -10,6 +10,7 @@ mod daemons;
 mod deadlines;
 mod delivery;
 mod expiry;
+mod room;
 pub(crate) mod services;
 mod waker;
 

@@ -19,12 +19,10 @@ use crate::operations::daemons::live_tasks;
 use crate::operations::tasks::capacity::{Spot, Unplaced, candidates};
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::placement;
+use crate::reconcilers::room::Room;
 use crate::reconcilers::services::launch::unplaced;
 use crate::reconcilers::services::may_host;
 use crate::state::{ClusterState, InstanceState, ScopeState};
-
-/// Most tasks that one step starts, and most that it stops: a transaction has its limits.
-const AT_ONCE: usize = 40;
 
 /// A task that has not ended.
 struct Live<'a> {
@@ -41,8 +39,8 @@ impl Live<'_> {
         self.wanted && self.task.last_status == TaskStatus::Running && fit
     }
 
-    fn is_on(&self, instance: &InstanceState) -> bool {
-        self.task.container_instance == Some(instance.record.id)
+    fn is_on(&self, instances: &BTreeSet<Id>) -> bool {
+        self.task.container_instance.is_some_and(|id| instances.contains(&id))
     }
 }
 
@@ -59,6 +57,8 @@ pub(super) struct Work<'a> {
     pub gone: bool,
     /// Tasks that are made or changed.
     pub changed: Vec<TaskRecord>,
+    /// What is left for more of them.
+    room: Room,
     /// When to look again, though nothing may have happened.
     pub due: Option<Timestamp>,
 }
@@ -72,7 +72,8 @@ impl<'a> Work<'a> {
         random: &'a dyn Random,
     ) -> Self {
         let (live, record, changed) = (Vec::new(), daemon.clone(), Vec::new());
-        Self { records, cluster, now, random, live, record, gone: false, changed, due: None }
+        let room = Room::default();
+        Self { records, cluster, now, random, live, record, gone: false, changed, room, due: None }
     }
 
     pub(super) fn run(&mut self) {
@@ -230,19 +231,29 @@ impl<'a> Work<'a> {
         (0..self.live.len()).filter(|at| self.live[*at].wanted && accepts(&self.live[*at])).collect()
     }
 
+    /// The container instances of these tasks.
+    fn places(&self, accepts: impl Fn(&Live<'_>) -> bool) -> BTreeSet<Id> {
+        self.live.iter().filter(|it| accepts(it)).filter_map(|it| it.task.container_instance).collect()
+    }
+
     fn stop(&mut self, which: Vec<usize>, why: &str) {
         let reason = format!("Scaling activity initiated by (daemon {}): {why}", self.record.name);
-        let room = AT_ONCE.saturating_sub(self.changed.len());
-        for at in which.into_iter().take(room) {
+        for at in which {
             let cause = StopCause { reason: reason.clone(), ..StopCause::service_scheduler("") };
-            self.changed.extend(task::stop(self.live[at].task, &cause, self.now));
+            if let Some(stopped) = task::stop(self.live[at].task, &cause, self.now) {
+                if !self.room.take(&stopped) {
+                    return;
+                }
+                self.changed.push(stopped);
+            }
             self.live[at].wanted = false;
         }
     }
 
     /// Stops what is on an instance where it is not wanted, or twice on one, or unhealthy.
     fn stop_misplaced(&mut self, target: &Target, hosts: &[&InstanceState]) {
-        let away = self.which(|it| !hosts.iter().any(|host| it.is_on(host)) && !self.stays(it.task, target));
+        let wanted_on = ids(hosts);
+        let away = self.which(|it| !it.is_on(&wanted_on) && !self.stays(it.task, target));
         self.stop(away, "its container instance is not one of the daemon's");
         let mut seen = BTreeSet::new();
         let newest_first = (0..self.live.len()).rev().filter(|at| self.live[*at].wanted);
@@ -269,11 +280,11 @@ impl<'a> Work<'a> {
     /// Stops tasks of other revisions, no more at a time than the deployment may drain.
     fn replace(&mut self, hosts: &[&InstanceState]) {
         let Some(configuration) = self.record.current().map(|it| it.configuration.clone()) else { return };
-        let served = hosts.iter().filter(|host| self.live.iter().any(|it| it.is_on(host) && it.runs())).count();
+        let wanted_on = ids(hosts);
+        let served = self.places(|it| it.runs()).intersection(&wanted_on).count();
         let room = at_once(hosts.len(), &configuration).saturating_sub(hosts.len() - served);
-        let on_host = |it: &Live<'_>| hosts.iter().any(|host| it.is_on(host));
-        let mut old = self.which(|it| !it.new && !it.runs() && on_host(it));
-        old.extend(self.which(|it| !it.new && it.runs() && on_host(it)).into_iter().take(room));
+        let mut old = self.which(|it| !it.new && !it.runs() && it.is_on(&wanted_on));
+        old.extend(self.which(|it| !it.new && it.runs() && it.is_on(&wanted_on)).into_iter().take(room));
         self.stop(old, "a deployment replaces it");
     }
 
@@ -288,17 +299,19 @@ impl<'a> Work<'a> {
             return;
         }
         let Some((_, revision)) = self.target() else { return };
-        let occupied = |host: &InstanceState| {
-            self.live.iter().any(|it| it.is_on(host) && it.task.last_status <= TaskStatus::Running)
-        };
-        let bare: Vec<&InstanceState> = hosts.iter().copied().filter(|host| !occupied(host)).collect();
+        let occupied = self.places(|it| it.task.last_status <= TaskStatus::Running);
+        let bare: Vec<&InstanceState> =
+            hosts.iter().copied().filter(|host| !occupied.contains(&host.record.id)).collect();
         let mut refused = None;
-        for instance in bare.into_iter().take(AT_ONCE) {
+        for instance in bare.into_iter().take(self.room.tasks()) {
             let mut placement = place(&[instance.node()], request, 1, self.random);
             match placement.assignments.pop() {
                 Some(assignment) => {
                     let spot = Spot::on(launch, instance, assignment.gpus, instance.capacity_provider());
                     let made = launch.record(self.cluster, spot, self.now, self.random);
+                    if !self.room.take(&made) {
+                        break;
+                    }
                     self.changed.push(TaskRecord {
                         daemon: Some(self.record.name.clone()),
                         started_by: Some(revision.started_by()),
@@ -334,7 +347,7 @@ impl<'a> Work<'a> {
     fn settle(&mut self, hosts: &[&InstanceState]) {
         let done = self.changed.is_empty()
             && self.live.iter().all(|it| it.new || it.task.last_status > TaskStatus::Running)
-            && hosts.iter().all(|host| self.live.iter().any(|it| it.new && it.runs() && it.is_on(host)));
+            && ids(hosts).is_subset(&self.places(|it| it.new && it.runs()));
         let now = self.now;
         let Some(deployment) = self.deployment().filter(|it| it.is_open()) else { return };
         if !done {
@@ -356,4 +369,8 @@ impl<'a> Work<'a> {
         }
         self.record.completed = self.record.current().map(|it| it.target().clone());
     }
+}
+
+fn ids(instances: &[&InstanceState]) -> BTreeSet<Id> {
+    instances.iter().map(|it| it.record.id).collect()
 }

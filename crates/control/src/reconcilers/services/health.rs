@@ -8,7 +8,7 @@ use longshore_model::task::{StopCause, is_checked};
 use longshore_seams::Timestamp;
 
 use super::signals::TargetHealth;
-use super::work::{AT_ONCE, Work};
+use super::work::Work;
 
 /// How well a task is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,11 +48,12 @@ impl Work<'_> {
 
     /// Stops tasks that fail their checks; others take their place.
     pub(super) fn replace_unhealthy(&mut self) {
-        let bad: Vec<(usize, Ailment)> =
-            (0..self.live.len()).filter_map(|at| Some((at, self.ailment(at)?))).take(AT_ONCE).collect();
+        let bad: Vec<(usize, Ailment)> = (0..self.live.len()).filter_map(|at| Some((at, self.ailment(at)?))).collect();
         for (at, ailment) in bad {
             let (of, counts) = (self.live[at].of, self.live[at].is_new(0));
-            self.stop_one(at, &ailment.cause);
+            if !self.stop_one(at, &ailment.cause) {
+                return;
+            }
             if counts {
                 self.count_unhealthy();
             }

@@ -32,7 +32,7 @@ pub use signals::{NoSignals, ServiceSignals, TargetHealth};
 pub(crate) use work::{Conditions, may_host};
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -88,6 +88,8 @@ pub struct ServiceScheduler {
     limits: ServiceSchedulerLimits,
     signals: Arc<dyn ServiceSignals>,
     agenda: Arc<Agenda>,
+    /// Services in which the last step changed something: the next one probably does, too.
+    busy: Mutex<BTreeSet<Key>>,
 }
 
 impl ServiceScheduler {
@@ -97,7 +99,7 @@ impl ServiceScheduler {
     /// The loop with these limits.
     #[must_use]
     pub fn new(engine: Engine, limits: ServiceSchedulerLimits) -> Self {
-        Self { engine, limits, signals: Arc::new(NoSignals), agenda: Arc::default() }
+        Self { engine, limits, signals: Arc::new(NoSignals), agenda: Arc::default(), busy: Mutex::default() }
     }
 
     /// The loop with what load balancers and alarms say.
@@ -125,18 +127,35 @@ impl ServiceScheduler {
         let random = &*self.engine.seams().random;
         let conditions =
             Conditions { now, random, quotas: self.engine.quotas(), limits: self.limits, signals: &*self.signals };
-        let (changed, due, looked) = self
+        if !self.busy().remove(key) {
+            // Most steps find nothing to do: others may go on while this one looks.
+            let (changed, due, looked) = self.engine.peek(|state| {
+                let mut changes = Changes::default();
+                let due = advance(state, scope, *cluster, name, conditions, &mut changes);
+                (!changes.is_empty(), due, tasks_of(state, scope, *cluster, name))
+            });
+            if !changed {
+                self.agenda.wait(key, due);
+                return Ok(looked);
+            }
+        }
+        let (changed, due) = self
             .engine
             .write(|state, changes| {
                 let due = advance(state, scope, *cluster, name, conditions, changes);
-                Ok::<_, ServiceError>((!changes.is_empty(), due, tasks_of(state, scope, *cluster, name)))
+                Ok::<_, ServiceError>((!changes.is_empty(), due))
             })
             .await?;
         if changed {
+            self.busy().insert(key.clone());
             self.agenda.add([key.clone()]);
         }
         self.agenda.wait(key, due);
-        Ok(if changed { 0 } else { looked })
+        Ok(0)
+    }
+
+    fn busy(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -210,9 +210,7 @@ impl Work<'_> {
         let mut first = true;
         self.record.deployments.retain(|deployment| {
             std::mem::take(&mut first)
-                || live.iter().any(|it| {
-                    it.task.started_by.as_deref() == Some(&deployment.id) && it.task.last_status <= TaskStatus::Running
-                })
+                || live.iter().any(|it| it.task.started_by.as_deref() == Some(&deployment.id) && it.there)
         });
         let (now, desired) = (self.now, self.record.desired_count);
         for (at, deployment) in self.record.deployments.iter_mut().enumerate() {
@@ -229,7 +227,7 @@ impl Work<'_> {
     pub(super) fn settle(&mut self) {
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
         let running = self.live.iter().filter(|it| it.wanted && it.is_new(0) && it.fit).count();
-        let others = self.live.iter().filter(|it| it.task.last_status <= TaskStatus::Running).count() - running;
+        let others = self.live.iter().filter(|it| it.there).count() - running;
         let steady = self.record.deployments.len() == 1 && running == desired && others == 0 && self.changed.is_empty();
         let succeeds = steady || self.succeeds_early(running);
         if succeeds && !self.is_staged() && self.is_in_progress() {
@@ -262,7 +260,7 @@ impl Work<'_> {
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
         let percent = usize::try_from(criteria.healthy_percent.unwrap_or(100)).unwrap_or(100);
         let deferred = criteria.source_service_revision_cleanup == Some(ServiceRevisionCleanup::Deferred);
-        let old = self.live.iter().any(|it| it.of != 0 && it.task.last_status <= TaskStatus::Running);
+        let old = self.live.iter().any(|it| it.of != 0 && it.there);
         running >= desired.saturating_mul(percent).div_ceil(100) && (deferred || !old)
     }
 

@@ -1,6 +1,5 @@
 //! Blue/green, canary and linear deployments: both revisions run until the new one has proven itself.
 
-use longshore_model::records::TaskStatus;
 use longshore_model::service::{Advance, Facts, Stage};
 
 use super::work::Work;
@@ -47,9 +46,7 @@ impl Work<'_> {
     fn advance(&mut self, blue: Option<usize>) {
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
         let ready = self.live.iter().filter(|it| it.wanted && it.is_new(0) && it.healthy).count();
-        let runs = |of: &dyn Fn(usize) -> bool| {
-            self.live.iter().any(|it| of(it.of) && it.task.last_status <= TaskStatus::Running)
-        };
+        let runs = |of: &dyn Fn(usize) -> bool| self.live.iter().any(|it| of(it.of) && it.there);
         let facts = Facts {
             target_ready: ready >= desired,
             reconciled: !runs(&|of| of != 0 && Some(of) != blue),

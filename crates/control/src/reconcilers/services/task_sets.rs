@@ -26,7 +26,7 @@ impl Work<'_> {
     /// Whether each task set has exactly the tasks that it wants, all well and where they may stay.
     fn note_stability(&mut self) {
         for at in 0..self.record.task_sets.len() {
-            let mine = || self.live.iter().filter(|it| it.of == at && it.task.last_status <= TaskStatus::Running);
+            let mine = || self.live.iter().filter(|it| it.of == at && it.there);
             let wanted = usize::try_from(self.record.task_sets[at].deployment.desired_count).unwrap_or(0);
             let well = mine().filter(|it| it.wanted && it.is_new(at) && it.fit).count();
             let started = self.changed.iter().any(|task| task.last_status < TaskStatus::Running);

@@ -92,6 +92,25 @@ async fn a_service_starts_its_tasks_and_becomes_steady() {
     assert_eq!(service(&world).await, steady);
 }
 
+#[tokio::test]
+async fn tasks_with_all_the_tags_and_containers_that_there_may_be_start_and_stop() {
+    let (world, _) = world(0).await;
+    world.instance(100_000, 100_000, &[]).await;
+    let container = |at: usize| json!({"name": format!("{at:0>255}"), "image": "i".repeat(200), "memory": 4});
+    let containers: Vec<Value> = (0..10).map(container).collect();
+    world.ok("RegisterTaskDefinition", json!({"family": "large", "containerDefinitions": containers})).await;
+    let tag = |at: usize| json!({"key": format!("{at:0>128}"), "value": "v".repeat(256)});
+    let tags: Vec<Value> = (0..50).map(tag).collect();
+    create(&world, json!({"taskDefinition": "large", "desiredCount": 100, "propagateTags": "SERVICE", "tags": tags}))
+        .await;
+    reconcile(&world).await;
+    assert_eq!(service(&world).await["pendingCount"], 100);
+    update(&world, json!({"desiredCount": 0})).await;
+    reconcile(&world).await;
+    let left = world.ok("ListTasks", json!({"serviceName": "web"})).await["taskArns"].clone();
+    assert_eq!(left, json!([]));
+}
+
 // spec: 01-023, 15-001
 #[tokio::test]
 async fn a_task_that_ends_is_replaced() {

@@ -1,15 +1,16 @@
 //! One step of one service: what its tasks are, and what is to be done about it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState, HealthStatus, LaunchType};
-use longshore_model::Scope;
 use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus};
 use longshore_model::service::{
     Bounds, Counts, DeploymentRecord, ServiceDeploymentRecord, ServiceRecord, ServiceStatus, step,
 };
 use longshore_model::task::{self, StopCause};
+use longshore_model::{Id, Scope};
 use longshore_scheduler::{Candidate, Refusal, Request, place, refusals, scale_in};
 use longshore_seams::{Random, Timestamp};
 
@@ -19,10 +20,11 @@ use super::signals::ServiceSignals;
 use crate::operations::tasks::capacity::{Means, Spot, Unplaced, candidates, place_tasks};
 use crate::operations::tasks::launch::Launch;
 use crate::quotas::Quotas;
+use crate::reconcilers::room::Room;
 use crate::state::{ClusterState, InstanceState, ScopeState};
 
-/// Most tasks that one step starts, and most that it stops: a transaction has its limits.
-pub(super) const AT_ONCE: usize = 40;
+/// Most tasks that one message names.
+const NAMED_AT_ONCE: usize = 10;
 
 /// The time over which launches are counted.
 const LAUNCH_WINDOW: Duration = Duration::from_secs(60);
@@ -36,6 +38,8 @@ pub(super) struct Live<'a> {
     pub(super) leaves: bool,
     /// It is to run.
     pub(super) wanted: bool,
+    /// It has not gone beyond RUNNING: it counts towards what the service has.
+    pub(super) there: bool,
     /// It runs, and every check that it has says that it is well.
     pub(super) fit: bool,
     /// It counts towards what has to be healthy.
@@ -71,6 +75,8 @@ pub(super) struct Work<'a> {
     pub deployment: Option<ServiceDeploymentRecord>,
     /// Tasks that are made or changed.
     pub changed: Vec<TaskRecord>,
+    /// What is left for more of them.
+    room: Room,
     /// When to look again, though nothing may have happened.
     pub due: Option<Timestamp>,
 }
@@ -108,6 +114,7 @@ impl<'a> Work<'a> {
             record,
             deployment,
             changed,
+            room: Room::default(),
             due: None,
         }
     }
@@ -173,11 +180,12 @@ impl<'a> Work<'a> {
                     continue;
                 }
                 let wanted = task.desired_status == DesiredStatus::Running;
+                let there = task.last_status <= TaskStatus::Running;
                 let leaves = self.is_draining(task);
                 let health = self.health(of, task);
                 settling = settling.into_iter().chain(health.settles).min();
                 let healthy = wanted && health.healthy;
-                self.live.push(Live { task, of, leaves, wanted, fit: health.fit, healthy });
+                self.live.push(Live { task, of, leaves, wanted, there, fit: health.fit, healthy });
             }
         }
         if let Some(at) = settling {
@@ -194,29 +202,33 @@ impl<'a> Work<'a> {
         instance.is_none_or(|instance| instance.record.status != ContainerInstanceStatus::Active)
     }
 
-    pub(super) fn stop_one(&mut self, at: usize, cause: &StopCause) {
+    /// Stops a task; answers whether there was room for that in this step.
+    pub(super) fn stop_one(&mut self, at: usize, cause: &StopCause) -> bool {
         let live = &mut self.live[at];
         if let Some(stopped) = task::stop(live.task, cause, self.now) {
+            if !self.room.take(&stopped) {
+                return false;
+            }
             self.changed.push(stopped);
         }
         (live.wanted, live.healthy) = (false, false);
+        true
     }
 
     /// Stops tasks for the scheduler's own reasons.
-    fn stop(&mut self, mut which: Vec<usize>) {
-        which.truncate(AT_ONCE.saturating_sub(self.changed.len()));
-        if which.is_empty() {
-            return;
-        }
-        let of = self.live[which[0]].of;
-        let mut message = format!("has stopped {} running tasks:", which.len());
+    fn stop(&mut self, which: Vec<usize>) {
+        let mut stopped = Vec::new();
         for at in which {
-            message.push_str(&format!(" (task {})", self.live[at].task.id));
             let cause = StopCause::service_scheduler(self.live[at].task.started_by.as_deref().unwrap_or(""));
-            self.stop_one(at, &cause);
+            if !self.stop_one(at, &cause) {
+                break;
+            }
+            stopped.push(at);
         }
-        message.push('.');
-        self.say_of(of, &message);
+        for stopped in stopped.chunks(NAMED_AT_ONCE) {
+            let named: String = stopped.iter().map(|at| format!(" (task {})", self.live[*at].task.id)).collect();
+            self.say_of(self.live[stopped[0]].of, &format!("has stopped {} running tasks:{named}.", stopped.len()));
+        }
     }
 
     pub(super) fn which(&self, accepts: impl Fn(&Live<'_>) -> bool) -> Vec<usize> {
@@ -237,7 +249,7 @@ impl<'a> Work<'a> {
         let count =
             |accepts: &dyn Fn(&Live<'_>) -> bool| self.live.iter().filter(seen).filter(|it| accepts(it)).count();
         Counts {
-            total: count(&|it| it.task.last_status <= TaskStatus::Running),
+            total: count(&|it| it.there),
             new: count(&|it| it.wanted && it.is_new(at)),
             old_unhealthy: count(&|it| it.wanted && self.is_dispensable(it, at, floor)),
             old_healthy: count(&|it| it.wanted && !it.is_new(at) && it.healthy),
@@ -289,7 +301,7 @@ impl<'a> Work<'a> {
             let set = self.source(at).map(|it| it.id.clone()).unwrap_or_default();
             self.refuse(at, &format!("was unable to reach steady state because task set ({set}) was unable to scale in. Reason: The number of protected tasks are more than the desired count of tasks."));
         } else if next.start > 0 {
-            self.start(at, next.start.min(AT_ONCE.saturating_sub(self.changed.len())));
+            self.start(at, next.start.min(self.room.tasks()));
         } else {
             self.accept(at);
         }
@@ -392,17 +404,20 @@ impl<'a> Work<'a> {
 
     /// New tasks on these instances.
     fn make(&mut self, of: usize, launch: &Launch<'_>, on: Vec<Spot<'_>>) {
-        if on.is_empty() {
-            return;
-        }
-        let mut message = format!("has started {} tasks:", on.len());
+        let before = self.changed.len();
         for spot in on {
             let task = launch.record(self.cluster, spot, self.now, self.random);
-            message.push_str(&format!(" (task {})", task.id));
+            if !self.room.take(&task) {
+                // It is for the next step, which comes at once after this one.
+                break;
+            }
             self.changed.push(task);
         }
-        message.push('.');
-        self.say_of(of, &message);
+        let started: Vec<Id> = self.changed[before..].iter().map(|task| task.id).collect();
+        for started in started.chunks(NAMED_AT_ONCE) {
+            let named: String = started.iter().map(|id| format!(" (task {id})")).collect();
+            self.say_of(of, &format!("has started {} tasks:{named}.", started.len()));
+        }
     }
 
     fn daemon(&mut self) {
@@ -415,7 +430,8 @@ impl<'a> Work<'a> {
         let instances: Vec<&InstanceState> =
             candidates(cluster, None).into_iter().filter(|instance| may_host(instance, &request)).collect();
         self.record.desired_count = i32::try_from(instances.len()).unwrap_or(i32::MAX);
-        let hosts = |task: &TaskRecord| instances.iter().any(|it| Some(it.record.id) == task.container_instance);
+        let wanted_on: BTreeSet<Id> = instances.iter().map(|it| it.record.id).collect();
+        let hosts = |task: &TaskRecord| task.container_instance.is_some_and(|id| wanted_on.contains(&id));
         // What may not stay goes at once; the rest as the deployment's floor allows.
         let mut stops = self.which(|it| !hosts(it.task));
         self.note_violations(&stops);
@@ -428,11 +444,10 @@ impl<'a> Work<'a> {
         if let Some(at) = self.throttled(0) {
             return self.look_again_at(at);
         }
-        let bare = instances.into_iter().filter(|instance| {
-            let on = |it: &Live<'_>| it.task.container_instance == Some(instance.record.id);
-            !self.live.iter().any(|it| on(it) && it.task.last_status <= TaskStatus::Running)
-        });
-        let bare: Vec<&InstanceState> = bare.take(AT_ONCE).collect();
+        let served: BTreeSet<Id> =
+            self.live.iter().filter(|it| it.there).filter_map(|it| it.task.container_instance).collect();
+        let bare = instances.into_iter().filter(|instance| !served.contains(&instance.record.id));
+        let bare: Vec<&InstanceState> = bare.take(self.room.tasks()).collect();
         let left = if bare.is_empty() { 0 } else { self.launches_left(0) };
         if left == 0 && !bare.is_empty() {
             return;
