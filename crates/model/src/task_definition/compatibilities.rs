@@ -31,14 +31,14 @@ pub(super) fn check(definition: &TaskDefinition) -> Result<Vec<Compatibility>, S
         return Err(invalid_task_size("cpu"));
     }
     compatible.push(Compatibility::Ec2);
-    if required(Compatibility::ManagedInstances) {
-        managed_instances(definition)?;
-        compatible.push(Compatibility::ManagedInstances);
-    }
     match fargate {
         None => compatible.push(Compatibility::Fargate),
         Some(obstacle) if required(Compatibility::Fargate) => return Err(obstacle),
         Some(_) => {}
+    }
+    if required(Compatibility::ManagedInstances) {
+        managed_instances(definition)?;
+        compatible.push(Compatibility::ManagedInstances);
     }
     Ok(compatible)
 }
@@ -130,7 +130,7 @@ fn task_members(definition: &TaskDefinition) -> Option<ServiceError> {
         return task_level("ipcMode");
     }
     if definition.pid_mode.as_ref().is_some_and(|mode| *mode != PidMode::Task) {
-        return task_level("pidMode 'host'");
+        return task_level("pidMode 'host'. The supported value for pidMode is 'task'");
     }
     if !list(&definition.placement_constraints).is_empty() {
         return unsupported("placementConstraints");

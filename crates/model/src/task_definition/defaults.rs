@@ -127,7 +127,9 @@ fn volume(volume: &mut Volume) {
         volume.host = None;
     }
     if let Some(docker) = &mut volume.docker_volume_configuration {
-        docker.scope.get_or_insert(Scope::Task);
+        // Only volumes that are shared are provisioned when they are missing.
+        let scope = if docker.autoprovision == Some(true) { Scope::Shared } else { Scope::Task };
+        docker.scope.get_or_insert(scope);
     }
     if let Some(efs) = &mut volume.efs_volume_configuration {
         efs.root_directory.get_or_insert_with(|| "/".to_owned());

@@ -42,6 +42,8 @@ fn managed_instances_have_awsvpc_or_host() {
     let managed =
         |mode: &str| with(base(), json!({"requiresCompatibilities": ["MANAGED_INSTANCES"], "networkMode": mode}));
     assert_eq!(compatibilities(&managed("host")), json!(["EC2", "MANAGED_INSTANCES"]));
+    let both = with(fargate(), json!({"requiresCompatibilities": ["FARGATE", "MANAGED_INSTANCES"]}));
+    assert_eq!(compatibilities(&both), json!(["EC2", "FARGATE", "MANAGED_INSTANCES"]));
     assert!(refusal(&managed("bridge")).contains("Managed instances do not support network mode 'bridge'"));
 }
 
@@ -126,7 +128,10 @@ fn fargate_containers_have_no_access_to_the_host() {
 fn fargate_tasks_have_no_access_to_the_host() {
     for (change, message) in [
         (json!({"ipcMode": "task"}), "Tasks using the Fargate launch type do not support ipcMode."),
-        (json!({"pidMode": "host"}), "pidMode"),
+        (
+            json!({"pidMode": "host"}),
+            "Tasks using the Fargate launch type do not support pidMode 'host'. The supported value for pidMode is 'task'.",
+        ),
         (json!({"placementConstraints": [{"type": "memberOf", "expression": "a"}]}), "placementConstraints"),
     ] {
         not_for_fargate(|document| with(document, change.clone()), message);

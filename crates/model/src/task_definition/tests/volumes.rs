@@ -45,16 +45,12 @@ fn a_volume_is_of_one_kind() {
 #[test]
 fn only_shared_docker_volumes_are_provisioned_automatically() {
     let docker = |configuration: Value| volume(json!({"dockerVolumeConfiguration": configuration}));
-    refuses_task(
-        &base(),
-        &[
-            (docker(json!({"scope": "task", "autoprovision": true})), "has scope task"),
-            (docker(json!({"autoprovision": true})), "has scope task"),
-        ],
-    );
+    refuses_task(&base(), &[(docker(json!({"scope": "task", "autoprovision": true})), "has scope task")]);
     registered(&with(base(), docker(json!({"scope": "shared", "autoprovision": true, "driver": "local"}))));
-    let default = registered(&with(base(), docker(json!({"autoprovision": false}))));
-    assert_eq!(default["volumes"][0]["dockerVolumeConfiguration"]["scope"], "task");
+    for (provisioned, scope) in [(false, "task"), (true, "shared")] {
+        let default = registered(&with(base(), docker(json!({"autoprovision": provisioned}))));
+        assert_eq!(default["volumes"][0]["dockerVolumeConfiguration"]["scope"], scope);
+    }
 }
 
 // spec: 05-145
