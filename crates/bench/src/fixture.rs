@@ -207,6 +207,7 @@ impl Maker {
             launch_type: ecs::LaunchType::from("EC2"),
             capacity_provider: None,
             availability_zone: None,
+            cpu_architecture: None,
             platform_version: None,
             platform_family: None,
             interface: None,

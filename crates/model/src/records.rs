@@ -349,6 +349,9 @@ pub struct TaskRecord {
     /// Availability zone of its container instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability_zone: Option<String>,
+    /// Processor architecture of its container instance, as its attribute `ecs.cpu-architecture` says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_architecture: Option<String>,
     /// Platform version, on Fargate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform_version: Option<String>,

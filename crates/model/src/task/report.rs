@@ -187,6 +187,7 @@ pub(super) mod tests {
             launch_type: LaunchType::Ec2,
             capacity_provider: None,
             availability_zone: None,
+            cpu_architecture: None,
             platform_version: None,
             platform_family: None,
             interface: None,

@@ -62,6 +62,34 @@ async fn a_running_task_is_described_with_its_containers() {
     }
 }
 
+#[tokio::test]
+async fn a_task_has_the_architecture_of_its_machine() {
+    let world = world().await;
+    let task = world.run("web").await;
+    let attributes = json!([{"name": "ecs.cpu-architecture", "value": "x86_64"}]);
+    assert_eq!(task["attributes"], attributes);
+    let world = world.restarted().await;
+    assert_eq!(world.task(&task["taskArn"]).await["attributes"], attributes);
+    assert_eq!(task.get("ephemeralStorage"), None);
+    assert_eq!(task.get("fargateEphemeralStorage"), None);
+}
+
+#[tokio::test]
+async fn the_agent_of_execute_command_is_told_of_where_it_was_asked_for() {
+    let world = world().await;
+    assert_eq!(world.run("web").await["containers"][0].get("managedAgents"), None);
+    let run = json!({"taskDefinition": "web", "enableExecuteCommand": true});
+    let task = world.ok("RunTask", run).await["tasks"][0].clone();
+    for container in task["containers"].as_array().unwrap() {
+        let agents = json!([{"name": "ExecuteCommandAgent", "lastStatus": "PENDING"}]);
+        assert_eq!(container["managedAgents"], agents);
+    }
+    world.report(&task["taskArn"], "RUNNING", None).await;
+    let agent = &world.task(&task["taskArn"]).await["containers"][0]["managedAgents"][0];
+    assert_eq!(agent["lastStatus"], "STOPPED");
+    assert!(agent["reason"].as_str().unwrap().contains("can't open sessions"), "{agent}");
+}
+
 // spec: 14-008
 #[tokio::test]
 async fn run_task_takes_cluster_count_group_and_launch_type() {

@@ -75,6 +75,7 @@ async fn a_fargate_task_runs_on_a_lent_machine_that_nobody_sees() {
         ("cpu", json!("256")),
         ("memory", json!("512")),
         ("ephemeralStorage", json!({"sizeInGiB": 20})),
+        ("fargateEphemeralStorage", json!({"sizeInGiB": 20})),
         ("lastStatus", json!("PROVISIONING")),
         ("connectivity", json!("CONNECTED")),
         ("availabilityZone", json!("eu-west-1a")),

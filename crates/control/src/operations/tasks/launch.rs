@@ -19,6 +19,8 @@ use crate::state::ClusterState;
 
 /// Attribute of instances that run outside EC2, where tasks of launch type EXTERNAL go.
 const EXTERNAL: &str = "ecs.capability.external";
+/// Attribute of instances that names their processor architecture; their tasks have it, too.
+pub(super) const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
 
 const MAX_GROUP: usize = 255;
 const MAX_STARTED_BY: usize = 128;
@@ -155,8 +157,9 @@ impl<'a> Launch<'a> {
         let Spot { instance, gpus, provider, subnet } = spot;
         let mut gpus = gpus.into_iter();
         let containers = self.containers.iter().map(|definition| container(definition, &mut gpus, random)).collect();
-        let zone = || instance.node().attributes.get(longshore_scheduler::ZONE).cloned().flatten();
-        let zone = subnet.as_ref().and_then(|subnet| subnet.zone.clone()).or_else(zone);
+        let attribute = |name: &str| instance.node().attributes.get(name).cloned().flatten();
+        let zone = subnet.as_ref().and_then(|subnet| subnet.zone.clone());
+        let zone = zone.or_else(|| attribute(longshore_scheduler::ZONE));
         // An awsvpc task is PROVISIONING until its agent is at work on the network interface.
         let interface = subnet.map(|subnet| {
             let public = self.network.public_ip;
@@ -180,6 +183,7 @@ impl<'a> Launch<'a> {
             launch_type: self.launch_type.clone(),
             capacity_provider: provider,
             availability_zone: zone,
+            cpu_architecture: attribute(CPU_ARCHITECTURE),
             platform_version: self.platform.as_ref().map(|(version, _)| (*version).to_owned()),
             platform_family: self.platform.as_ref().map(|(_, family)| family.clone()),
             interface,

@@ -4,6 +4,11 @@ use longshore_api::ecs;
 use longshore_model::records::{ContainerRecord, TaskRecord, TaskStatus};
 use longshore_model::{Scope, daemon, tags};
 
+use super::launch::CPU_ARCHITECTURE;
+
+/// Why the agent of execute-command does not run.
+const NO_SESSIONS: &str = "This version of Longshore can't open sessions with containers.";
+
 /// `agent_connected` is that of the task's container instance; tags only when asked for.
 pub(crate) fn view(
     scope: &Scope,
@@ -17,7 +22,7 @@ pub(crate) fn view(
     let connectivity = if agent_connected { ecs::Connectivity::Connected } else { ecs::Connectivity::Disconnected };
     ecs::Task {
         attachments: Some(task.interface.iter().map(|it| it.attachment(&scope.region)).collect()),
-        attributes: Some(Vec::new()),
+        attributes: Some(task.cpu_architecture.iter().map(architecture).collect()),
         availability_zone: task.availability_zone.clone(),
         capacity_provider_name: task.capacity_provider.clone(),
         cluster_arn: Some(scope.cluster_arn(cluster)),
@@ -34,6 +39,7 @@ pub(crate) fn view(
         ephemeral_storage: task.ephemeral_storage_gib.map(|gib| ecs::EphemeralStorage { size_in_gi_b: Some(gib) }),
         enable_execute_command: Some(task.enable_execute_command),
         execution_stopped_at: times.execution_stopped,
+        fargate_ephemeral_storage: fargate_storage(task),
         group: Some(task.group.clone()),
         health_status: Some(task.health.clone().unwrap_or(ecs::HealthStatus::Unknown)),
         last_status: Some(task.last_status.as_str().to_owned()),
@@ -55,6 +61,31 @@ pub(crate) fn view(
         task_arn: Some(task_arn),
         version: Some(task.version),
         ..ecs::Task::default()
+    }
+}
+
+fn architecture(value: &String) -> ecs::Attribute {
+    let (name, value) = (Some(CPU_ARCHITECTURE.to_owned()), Some(value.clone()));
+    ecs::Attribute { name, value, ..ecs::Attribute::default() }
+}
+
+/// Fargate tells the size of a task's storage in a member of its own, too.
+fn fargate_storage(task: &TaskRecord) -> Option<ecs::TaskEphemeralStorage> {
+    let gib = task.ephemeral_storage_gib.filter(|_| task.launch_type == ecs::LaunchType::Fargate)?;
+    Some(ecs::TaskEphemeralStorage { size_in_gi_b: Some(gib), ..ecs::TaskEphemeralStorage::default() })
+}
+
+/// The agent that execute-command needs in a container. It does not stay: no session can be opened here.
+fn execute_command_agent(container: &ContainerRecord) -> ecs::ManagedAgent {
+    let (status, reason) = match container.last_status {
+        TaskStatus::Running => (TaskStatus::Stopped, Some(NO_SESSIONS.to_owned())),
+        status => (status, None),
+    };
+    ecs::ManagedAgent {
+        name: Some(ecs::ManagedAgentName::ExecuteCommandAgent),
+        last_status: Some(status.as_str().to_owned()),
+        reason,
+        last_started_at: None,
     }
 }
 
@@ -103,6 +134,7 @@ fn container(
         cpu: container.cpu.clone(),
         memory: container.memory.clone(),
         memory_reservation: container.memory_reservation.clone(),
+        managed_agents: task.enable_execute_command.then(|| vec![execute_command_agent(container)]),
         gpu_ids: (!container.gpu_ids.is_empty()).then(|| container.gpu_ids.clone()),
         ..ecs::Container::default()
     }
