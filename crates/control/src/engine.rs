@@ -20,7 +20,7 @@ use crate::events;
 use crate::keys::{self, Kind};
 use crate::launch_rate::LaunchRate;
 use crate::quotas::Quotas;
-use crate::state::State;
+use crate::state::{Loader, State};
 
 /// Sees every committed transaction, in commit order, after it is durable.
 pub trait CommitObserver: Send + Sync {
@@ -343,31 +343,12 @@ async fn read_ahead(store: Arc<dyn Store>, seams: Seams, pages: mpsc::Sender<Res
 async fn load(store: Arc<dyn Store>, seams: &Seams) -> Result<State, EngineError> {
     let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
     seams.spawner.spawn("load", Box::pin(read_ahead(store, seams.clone(), sender)));
-    let mut state = State::loading();
-    // What refers to something else waits for it: revisions come before the counters of their families.
-    let mut late = Vec::new();
+    let mut loader = Loader::new();
     while let Some(decoded) = pages.recv().await {
         let changes = decoded?.await.unwrap_or(Err(EngineError::Store(StoreError::Closed)))?;
-        for change in changes {
-            match change {
-                Change::PutTaskDefinition(..)
-                | Change::PutDaemonTaskDefinition(..)
-                | Change::PutDaemon(..)
-                | Change::PutService(..) => late.push(change),
-                change => {
-                    // A task's key comes after all that it refers to. It is applied at once, while others are decoded:
-                    // nearly everything that a large store holds is tasks.
-                    if matches!(change, Change::PutTask(..)) {
-                        late.drain(..).for_each(|change| state.apply(&change));
-                    }
-                    state.apply(&change);
-                }
-            }
-        }
+        changes.into_iter().for_each(|change| loader.put(change));
     }
-    late.drain(..).for_each(|change| state.apply(&change));
-    state.loaded();
-    Ok(state)
+    Ok(loader.finish())
 }
 
 /// Has the allocator grow this thread's heap once for records of so many stored bytes. glibc's grows it by 4 KiB at a

@@ -23,12 +23,14 @@ use crate::changes::Change;
 
 mod family;
 mod instance;
+mod loader;
 mod service_history;
 mod task_index;
 
 pub use family::FamilyState;
 pub(crate) use instance::is_lent;
 pub use instance::{InstanceState, LENT_GROUP, version_of};
+pub(crate) use loader::Loader;
 pub use service_history::ServiceHistory;
 pub use task_index::TaskIndex;
 
@@ -48,7 +50,7 @@ pub struct State {
     pub outbox: BTreeMap<u64, Arc<OutboxRecord>>,
     /// Whether everything is being stopped. Not stored: services go on at the next start.
     pub closing: bool,
-    /// It is being read from the store.
+    /// It is being read from the store: placement is told of everything at the end.
     loading: bool,
     /// The last sequence given to an event.
     pub last_event: u64,
@@ -226,18 +228,38 @@ impl ScopeState {
         own.chain(lent)
     }
 
-    /// A task came to a container instance, changed there or left it.
-    fn change_hosts(&mut self, old: Option<&TaskRecord>, new: Option<&TaskRecord>, loading: bool) {
-        let host = |task: Option<&TaskRecord>| task.and_then(|task| task.container_instance);
-        if host(old) == host(new) {
-            return self.change_host(old, new, loading);
-        }
-        self.change_host(old, None, loading);
-        self.change_host(None, new, loading);
+    /// What the revisions of a task's family are counted in.
+    fn family_of(&mut self, task: &TaskRecord) -> Option<&mut FamilyState> {
+        let families = if task.daemon.is_some() { &mut self.daemon_families } else { &mut self.families };
+        families.get_mut(&task.family)
     }
 
-    /// The same of one container instance, and unless it is told of all of them later, what placement knows of it.
-    fn change_host(&mut self, old: Option<&TaskRecord>, new: Option<&TaskRecord>, loading: bool) {
+    /// Puts tasks on their container instances, without telling placement.
+    fn load_hosts(&mut self, tasks: &[Arc<TaskRecord>]) {
+        let mut hosted: Vec<(Id, &TaskRecord)> =
+            tasks.iter().filter_map(|task| Some((task.container_instance?, &**task))).collect();
+        hosted.sort_by_key(|(host, _)| *host);
+        for of_host in hosted.chunk_by(|one, next| one.0 == next.0) {
+            let id = of_host[0].0;
+            let cluster = self.homes.get(&id).and_then(|home| self.clusters.get_mut(home));
+            if let Some(instance) = cluster.and_then(|cluster| cluster.instances.get_mut(&id)) {
+                of_host.iter().for_each(|(_, task)| instance.add_task(task));
+            }
+        }
+    }
+
+    /// A task came to a container instance, changed there or left it.
+    fn change_hosts(&mut self, old: Option<&TaskRecord>, new: Option<&TaskRecord>) {
+        let host = |task: Option<&TaskRecord>| task.and_then(|task| task.container_instance);
+        if host(old) == host(new) {
+            return self.change_host(old, new);
+        }
+        self.change_host(old, None);
+        self.change_host(None, new);
+    }
+
+    /// The same of one container instance, and what placement knows of it.
+    fn change_host(&mut self, old: Option<&TaskRecord>, new: Option<&TaskRecord>) {
         let Some((task, id)) = new.or(old).and_then(|task| Some((task, task.container_instance?))) else { return };
         let Some(cluster) = self.homes.get(&id).and_then(|home| self.clusters.get_mut(home)) else { return };
         let Some(instance) = cluster.instances.get_mut(&id) else { return };
@@ -249,7 +271,7 @@ impl ScopeState {
         }
         // What has stopped takes nothing.
         let takes = |task: &TaskRecord| task.last_status != TaskStatus::Stopped;
-        if loading || !(old.is_some_and(takes) || new.is_some_and(takes)) {
+        if !(old.is_some_and(takes) || new.is_some_and(takes)) {
             return;
         }
         let (node, group) = (instance.node(), instance::group(task));
@@ -314,20 +336,6 @@ impl State {
     fn cluster_mut(&mut self, scope: &Scope, cluster: Id) -> &mut ClusterState {
         let found = self.find_cluster(scope, cluster);
         found.expect("what is in a cluster is written after the cluster and deleted before it")
-    }
-
-    /// A state for what a store holds: placement is told of it by [`State::loaded`], once instead of with each task.
-    pub(crate) fn loading() -> Self {
-        Self { loading: true, ..Self::default() }
-    }
-
-    /// Everything that the store holds was applied.
-    pub(crate) fn loaded(&mut self) {
-        self.loading = false;
-        for cluster in self.scopes.values_mut().flat_map(|scope| scope.clusters.values_mut()) {
-            let instances: Vec<Id> = cluster.instances.keys().copied().collect();
-            instances.into_iter().for_each(|id| cluster.arrange(id));
-        }
     }
 
     /// Makes one change.
@@ -524,27 +532,36 @@ impl State {
     }
 
     fn put_task(&mut self, scope: &Scope, record: &Arc<TaskRecord>) {
-        let loading = self.loading;
         let cluster = self.cluster_mut(scope, record.cluster);
         let old = cluster.tasks.insert(record.id, record.clone());
         cluster.index.change(old.as_deref(), Some(record));
-        self.scope_mut(scope).change_hosts(old.as_deref(), Some(record), loading);
+        self.scope_mut(scope).change_hosts(old.as_deref(), Some(record));
         let was_live = old.is_some_and(|old| old.last_status != TaskStatus::Stopped);
         self.count_use(scope, record, was_live, record.last_status != TaskStatus::Stopped);
+    }
+
+    /// Puts all tasks of a cluster that has none yet; they come in the order of their ids.
+    fn load_tasks(&mut self, scope: &Scope, cluster: Id, tasks: Vec<Arc<TaskRecord>>) {
+        let scope = self.scope_mut(scope);
+        scope.load_hosts(&tasks);
+        for task in tasks.iter().filter(|task| task.last_status != TaskStatus::Stopped) {
+            scope.family_of(task).into_iter().for_each(|family| family.task_began(task.revision));
+        }
+        let cluster = scope.clusters.get_mut(&cluster).expect("a cluster's key comes before those of its tasks");
+        cluster.index = TaskIndex::of(&tasks);
+        cluster.tasks = tasks.into_iter().map(|task| (task.id, task)).collect();
     }
 
     fn delete_task(&mut self, scope: &Scope, cluster: Id, id: Id) {
         let cluster = self.cluster_mut(scope, cluster);
         let Some(old) = cluster.tasks.remove(&id) else { return };
         cluster.index.change(Some(&old), None);
-        self.scope_mut(scope).change_hosts(Some(&old), None, false);
+        self.scope_mut(scope).change_hosts(Some(&old), None);
         self.count_use(scope, &old, old.last_status != TaskStatus::Stopped, false);
     }
 
     fn count_use(&mut self, scope: &Scope, task: &TaskRecord, was_live: bool, is_live: bool) {
-        let scope = self.scope_mut(scope);
-        let families = if task.daemon.is_some() { &mut scope.daemon_families } else { &mut scope.families };
-        let Some(family) = families.get_mut(&task.family) else { return };
+        let Some(family) = self.scope_mut(scope).family_of(task) else { return };
         match (was_live, is_live) {
             (false, true) => family.task_began(task.revision),
             (true, false) => family.task_ended(task.revision),

@@ -1,6 +1,7 @@
 //! Indexes of the tasks of a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use longshore_model::Id;
 use longshore_model::records::{DesiredStatus, TaskRecord, TaskStatus};
@@ -62,7 +63,52 @@ fn is_pending(task: &TaskRecord) -> bool {
     task.last_status < TaskStatus::Running
 }
 
+fn is_wanted(task: &TaskRecord) -> bool {
+    task.desired_status == DesiredStatus::Running
+}
+
+fn is_stopping(task: &TaskRecord) -> bool {
+    !is_wanted(task) && task.last_status != TaskStatus::Stopped
+}
+
+/// When it stopped.
+fn stopped(task: &TaskRecord) -> Option<(Timestamp, Id)> {
+    let at = task.times.stopped.unwrap_or(task.created_at);
+    (task.last_status == TaskStatus::Stopped).then_some((at, task.id))
+}
+
+/// When it is to retire.
+fn retiring(task: &TaskRecord) -> Option<(Timestamp, Id)> {
+    Some((task.retires_at.filter(|_| is_wanted(task))?, task.id))
+}
+
 impl TaskIndex {
+    /// Of all these tasks, which come in the order of their ids.
+    pub(super) fn of(tasks: &[Arc<TaskRecord>]) -> Self {
+        let mut index = Self::default();
+        let with =
+            |kind: &dyn Fn(&TaskRecord) -> bool| tasks.iter().filter(|task| kind(task)).map(|task| task.id).collect();
+        index.wanted = with(&is_wanted);
+        index.unwanted = with(&|task| !is_wanted(task));
+        index.stopping = with(&is_stopping);
+        index.pending = with(&is_pending);
+        index.stopped = tasks.iter().filter_map(|task| stopped(task)).collect();
+        index.retiring = tasks.iter().filter_map(|task| retiring(task)).collect();
+        index.family = named(tasks, |task| task.daemon.is_none().then_some(&task.family));
+        index.group = named(tasks, |task| Some(&task.group));
+        index.started_by = named(tasks, |task| task.started_by.as_ref());
+        tasks.iter().for_each(|task| index.count(task));
+        index
+    }
+
+    fn count(&mut self, task: &TaskRecord) {
+        self.running_count += usize::from(task.last_status == TaskStatus::Running);
+        let counts = self.counts(task);
+        counts.0 += usize::from(task.last_status == TaskStatus::Running);
+        counts.1 += usize::from(is_pending(task));
+        self.fargate += FargateTasks::of(task);
+    }
+
     fn counts(&mut self, task: &TaskRecord) -> &mut (usize, usize) {
         let name = task.launch_type.as_str();
         if !self.launch_types.contains_key(name) {
@@ -78,20 +124,12 @@ impl TaskIndex {
         rename(&mut self.family, id, old, new, |task| task.daemon.is_none().then_some(&task.family));
         rename(&mut self.group, id, old, new, |task| Some(&task.group));
         rename(&mut self.started_by, id, old, new, |task| task.started_by.as_ref());
-        let wanted = |task: &TaskRecord| task.desired_status == DesiredStatus::Running;
-        let unwanted = |task: &TaskRecord| task.desired_status == DesiredStatus::Stopped;
-        let stopping = |task: &TaskRecord| unwanted(task) && task.last_status != TaskStatus::Stopped;
         let is = |kind: &dyn Fn(&TaskRecord) -> bool| (old.is_some_and(kind), new.is_some_and(kind));
-        turn(&mut self.wanted, id, is(&wanted));
-        turn(&mut self.unwanted, id, is(&unwanted));
-        turn(&mut self.stopping, id, is(&stopping));
+        turn(&mut self.wanted, id, is(&is_wanted));
+        turn(&mut self.unwanted, id, is(&|task| !is_wanted(task)));
+        turn(&mut self.stopping, id, is(&is_stopping));
         turn(&mut self.pending, id, is(&is_pending));
-        let stopped = |task: &TaskRecord| {
-            let at = task.times.stopped.unwrap_or(task.created_at);
-            (task.last_status == TaskStatus::Stopped).then_some((at, task.id))
-        };
         plan(&mut self.stopped, old.and_then(stopped), new.and_then(stopped));
-        let retiring = |task: &TaskRecord| Some((task.retires_at.filter(|_| wanted(task))?, task.id));
         plan(&mut self.retiring, old.and_then(retiring), new.and_then(retiring));
         if let Some(old) = old {
             self.running_count -= usize::from(old.last_status == TaskStatus::Running);
@@ -101,13 +139,24 @@ impl TaskIndex {
             self.fargate -= FargateTasks::of(old);
         }
         if let Some(new) = new {
-            self.running_count += usize::from(new.last_status == TaskStatus::Running);
-            let counts = self.counts(new);
-            counts.0 += usize::from(new.last_status == TaskStatus::Running);
-            counts.1 += usize::from(is_pending(new));
-            self.fargate += FargateTasks::of(new);
+            self.count(new);
         }
     }
+}
+
+/// The ids of tasks by a name that they have.
+fn named<'a>(
+    tasks: &'a [Arc<TaskRecord>],
+    name: impl Fn(&'a TaskRecord) -> Option<&'a String>,
+) -> BTreeMap<String, BTreeSet<Id>> {
+    #[expect(clippy::disallowed_types, reason = "a million names are looked up, and the order goes nowhere")]
+    let mut ids: std::collections::HashMap<&str, Vec<Id>> = std::collections::HashMap::new();
+    for task in tasks {
+        if let Some(name) = name(task) {
+            ids.entry(name).or_default().push(task.id);
+        }
+    }
+    ids.into_iter().map(|(name, ids)| (name.to_owned(), ids.into_iter().collect())).collect()
 }
 
 /// Moves `id` from the name that `old` has to that of `new`.
