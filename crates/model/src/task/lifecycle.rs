@@ -4,6 +4,7 @@
 //! nothing changes. `STOPPED` is final.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use longshore_api::ecs::{HealthStatus, TaskStopCode};
 use longshore_seams::Timestamp;
@@ -134,6 +135,14 @@ pub fn is_checked(task: &TaskRecord) -> bool {
 pub fn has_failed(task: &TaskRecord) -> bool {
     let wanted = matches!(task.stop_code, Some(TaskStopCode::UserInitiated | TaskStopCode::ServiceSchedulerInitiated));
     task.last_status == TaskStatus::Stopped && task.times.started.is_none() && !wanted
+}
+
+/// Whether a task ended by itself within this time of its start.
+#[must_use]
+pub fn has_crashed(task: &TaskRecord, within: Duration) -> bool {
+    let (Some(started), Some(stopped)) = (task.times.started, task.times.stopped) else { return false };
+    let by_itself = task.stop_code == Some(TaskStopCode::EssentialContainerExited);
+    task.last_status == TaskStatus::Stopped && by_itself && stopped < started.plus(within)
 }
 
 /// Wants the task stopped. The first cause stands.

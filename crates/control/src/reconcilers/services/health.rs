@@ -15,9 +15,11 @@ use super::work::Work;
 pub(super) struct Health {
     /// It runs, and every check that it has says that it is well.
     pub fit: bool,
+    /// It is fit, and has run for a moment when nothing checks it: it did not end as soon as it began.
+    pub proven: bool,
     /// It counts as healthy: fit, and settled when nothing checks it.
     pub healthy: bool,
-    /// When it will be healthy if nothing happens.
+    /// When it will be proven, or healthy, if nothing happens.
     pub settles: Option<Timestamp>,
 }
 
@@ -32,9 +34,11 @@ impl Work<'_> {
         if !well || (checked && task.health != Some(HealthStatus::Healthy)) {
             return Health::default();
         }
-        let settled = task.times.started.unwrap_or(task.created_at).plus(self.limits.settle);
-        let healthy = checked || !targets.is_empty() || settled <= self.now;
-        Health { fit: true, healthy, settles: (!healthy).then_some(settled) }
+        let vouched = checked || !targets.is_empty();
+        let started = task.times.started.unwrap_or(task.created_at);
+        let after = |time| Some(started.plus(time)).filter(|at| !vouched && *at > self.now);
+        let (proves, settles) = (after(self.limits.prove), after(self.limits.settle));
+        Health { fit: true, proven: proves.is_none(), healthy: settles.is_none(), settles: proves.or(settles) }
     }
 
     /// What the load balancers of a task say of it.

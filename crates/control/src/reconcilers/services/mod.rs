@@ -17,6 +17,8 @@ pub(super) mod work;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_crashes;
+#[cfg(test)]
 mod tests_health;
 #[cfg(test)]
 mod tests_placement;
@@ -60,6 +62,9 @@ const REST: Duration = Duration::from_micros(5);
 /// Times of the service scheduler.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceSchedulerLimits {
+    /// From RUNNING until a task without health checks shows that its deployment works. One that ends by itself before
+    /// it counts as healthy is a failure of a deployment that goes on.
+    pub prove: Duration,
     /// From RUNNING until a task without health checks counts as healthy (guide chapter 15).
     pub settle: Duration,
     /// Between two looks at every service.
@@ -73,6 +78,7 @@ pub struct ServiceSchedulerLimits {
 impl Default for ServiceSchedulerLimits {
     fn default() -> Self {
         Self {
+            prove: Duration::from_secs(5),
             settle: Duration::from_secs(40),
             look_again: Duration::from_secs(10),
             steady_again: Duration::from_secs(6 * 3600),

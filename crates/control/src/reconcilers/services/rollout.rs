@@ -50,22 +50,25 @@ impl Work<'_> {
         primary.updated_at = now;
     }
 
-    /// Counts a source's tasks that ended since the last look: those that never ran throttle.
+    /// Counts a source's tasks that ended since the last look: those that never ran throttle, those that ended by
+    /// themselves as soon as they ran count against a deployment that goes on (guide chapter 17: they don't throttle).
     pub(super) fn count_failures(&mut self, of: usize) {
-        let resets = self.resets_on_healthy_task();
+        let (resets, settle) = (self.resets_on_healthy_task(), self.limits.settle);
         let Some(primary) = self.record.source_mut(of) else { return };
         let mine = self.ended.iter().filter(|(by, _)| *by == of);
-        let mut ended: Vec<(Timestamp, Id, bool)> = mine
+        let mut ended: Vec<(Timestamp, Id, bool, bool)> = mine
             .filter_map(|(_, task)| {
                 let key = (task.times.stopped?, task.id);
-                (primary.counted.is_none_or(|counted| key > counted)).then(|| (key.0, key.1, task::has_failed(task)))
+                (primary.counted.is_none_or(|counted| key > counted))
+                    .then(|| (key.0, key.1, task::has_failed(task), task::has_crashed(task, settle)))
             })
             .collect();
         ended.sort_unstable();
         let before = throttle(primary.failures_in_a_row);
-        for (at, id, failed) in ended {
+        let goes_on = primary.rollout_state == DeploymentRolloutState::InProgress;
+        for (at, id, failed, crashed) in ended {
             primary.counted = Some((at, id));
-            primary.failed_tasks += i32::from(failed);
+            primary.failed_tasks += i32::from(failed || (crashed && goes_on));
             primary.failures_in_a_row = if failed { primary.failures_in_a_row + 1 } else { 0 };
             primary.retry_at = throttle(primary.failures_in_a_row).map(|wait| at.plus(wait));
         }
@@ -73,7 +76,7 @@ impl Work<'_> {
         if runs && primary.failures_in_a_row > 0 {
             (primary.failures_in_a_row, primary.retry_at) = (0, None);
         }
-        if resets && self.live.iter().any(|it| it.is_new(of) && it.fit) {
+        if resets && self.live.iter().any(|it| it.is_new(of) && it.proven) {
             primary.failed_tasks = 0;
         }
         let impaired = before.is_none() && throttle(primary.failures_in_a_row).is_some();
@@ -226,7 +229,7 @@ impl Work<'_> {
     /// Says that the service is steady, or notes that it is not.
     pub(super) fn settle(&mut self) {
         let desired = usize::try_from(self.record.desired_count).unwrap_or(0);
-        let running = self.live.iter().filter(|it| it.wanted && it.is_new(0) && it.fit).count();
+        let running = self.live.iter().filter(|it| it.wanted && it.is_new(0) && it.proven).count();
         let others = self.live.iter().filter(|it| it.there).count() - running;
         let steady = self.record.deployments.len() == 1 && running == desired && others == 0 && self.changed.is_empty();
         let succeeds = steady || self.succeeds_early(running);

@@ -15,6 +15,7 @@ use longshore_scheduler::{Candidate, Refusal, Request, place, refusals, scale_in
 use longshore_seams::{Random, Timestamp};
 
 use super::ServiceSchedulerLimits;
+use super::health::Health;
 use super::launch::{launch, strategies, unplaced};
 use super::signals::ServiceSignals;
 use crate::operations::tasks::capacity::{Means, Spot, Unplaced, candidates, place_tasks};
@@ -42,6 +43,8 @@ pub(super) struct Live<'a> {
     pub(super) there: bool,
     /// It runs, and every check that it has says that it is well.
     pub(super) fit: bool,
+    /// It is fit, and has run for a moment when nothing checks it.
+    pub(super) proven: bool,
     /// It counts towards what has to be healthy.
     pub(super) healthy: bool,
 }
@@ -185,7 +188,8 @@ impl<'a> Work<'a> {
                 let health = self.health(of, task);
                 settling = settling.into_iter().chain(health.settles).min();
                 let healthy = wanted && health.healthy;
-                self.live.push(Live { task, of, leaves, wanted, there, fit: health.fit, healthy });
+                let Health { fit, proven, .. } = health;
+                self.live.push(Live { task, of, leaves, wanted, there, fit, proven, healthy });
             }
         }
         if let Some(at) = settling {
