@@ -234,17 +234,12 @@ impl ScopeState {
         families.get_mut(&task.family)
     }
 
-    /// Puts tasks on their container instances, without telling placement.
-    fn load_hosts(&mut self, tasks: &[Arc<TaskRecord>]) {
-        let mut hosted: Vec<(Id, &TaskRecord)> =
-            tasks.iter().filter_map(|task| Some((task.container_instance?, &**task))).collect();
-        hosted.sort_by_key(|(host, _)| *host);
-        for of_host in hosted.chunk_by(|one, next| one.0 == next.0) {
-            let id = of_host[0].0;
-            let cluster = self.homes.get(&id).and_then(|home| self.clusters.get_mut(home));
-            if let Some(instance) = cluster.and_then(|cluster| cluster.instances.get_mut(&id)) {
-                of_host.iter().for_each(|(_, task)| instance.add_task(task));
-            }
+    /// Puts a task on its container instance, without telling placement.
+    fn add_to_host(&mut self, task: &TaskRecord) {
+        let Some(id) = task.container_instance else { return };
+        let cluster = self.homes.get(&id).and_then(|home| self.clusters.get_mut(home));
+        if let Some(instance) = cluster.and_then(|cluster| cluster.instances.get_mut(&id)) {
+            instance.add_task(task);
         }
     }
 
@@ -538,18 +533,6 @@ impl State {
         self.scope_mut(scope).change_hosts(old.as_deref(), Some(record));
         let was_live = old.is_some_and(|old| old.last_status != TaskStatus::Stopped);
         self.count_use(scope, record, was_live, record.last_status != TaskStatus::Stopped);
-    }
-
-    /// Puts all tasks of a cluster that has none yet; they come in the order of their ids.
-    fn load_tasks(&mut self, scope: &Scope, cluster: Id, tasks: Vec<Arc<TaskRecord>>) {
-        let scope = self.scope_mut(scope);
-        scope.load_hosts(&tasks);
-        for task in tasks.iter().filter(|task| task.last_status != TaskStatus::Stopped) {
-            scope.family_of(task).into_iter().for_each(|family| family.task_began(task.revision));
-        }
-        let cluster = scope.clusters.get_mut(&cluster).expect("a cluster's key comes before those of its tasks");
-        cluster.index = TaskIndex::of(&tasks);
-        cluster.tasks = tasks.into_iter().map(|task| (task.id, task)).collect();
     }
 
     fn delete_task(&mut self, scope: &Scope, cluster: Id, id: Id) {

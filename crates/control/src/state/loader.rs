@@ -1,14 +1,13 @@
 //! How a state is built from what a store holds.
 //!
-//! Nearly everything in a large store is tasks. They are gathered and put into the maps and indexes together, in their
-//! order: one by one, a million of them would spend most of a start looking for their places.
+//! Nearly everything in a large store is tasks. They are gathered, and put into the maps of their cluster together and in
+//! their order: one by one, a million of them would spend most of a start looking for their places.
 
-use std::sync::Arc;
-
-use longshore_model::records::TaskRecord;
+use longshore_model::records::TaskStatus;
 use longshore_model::{Id, Scope};
 
 use super::State;
+use super::task_index::Gathered;
 use crate::changes::Change;
 
 /// A state in the making. Changes come in the order of their keys.
@@ -17,7 +16,7 @@ pub(crate) struct Loader {
     state: State,
     /// What refers to something else waits for it: revisions come before the counters of their families.
     late: Vec<Change>,
-    tasks: Vec<(Scope, Id, Vec<Arc<TaskRecord>>)>,
+    tasks: Vec<(Scope, Id, Gathered)>,
 }
 
 impl Loader {
@@ -29,10 +28,26 @@ impl Loader {
     /// Adds a record.
     pub(crate) fn put(&mut self, change: Change) {
         match change {
-            Change::PutTask(scope, task) => match self.tasks.last_mut() {
-                Some((of, cluster, tasks)) if *cluster == task.cluster && *of == scope => tasks.push(task),
-                _ => self.tasks.push((scope, task.cluster, vec![task])),
-            },
+            Change::PutTask(scope, task) => {
+                // All that a task refers to comes before it.
+                self.late.drain(..).for_each(|change| self.state.apply(&change));
+                let records = self.state.scope_mut(&scope);
+                records.add_to_host(&task);
+                if task.last_status != TaskStatus::Stopped
+                    && let Some(family) = records.family_of(&task)
+                {
+                    family.task_began(task.revision);
+                }
+                match self.tasks.last_mut() {
+                    Some((of, cluster, tasks)) if *cluster == task.cluster && *of == scope => tasks.add(task),
+                    _ => {
+                        let mut tasks = Gathered::default();
+                        let cluster = task.cluster;
+                        tasks.add(task);
+                        self.tasks.push((scope, cluster, tasks));
+                    }
+                }
+            }
             Change::PutTaskDefinition(..)
             | Change::PutDaemonTaskDefinition(..)
             | Change::PutDaemon(..)
@@ -46,7 +61,8 @@ impl Loader {
         let Self { mut state, late, tasks } = self;
         late.iter().for_each(|change| state.apply(change));
         for (scope, cluster, tasks) in tasks {
-            state.load_tasks(&scope, cluster, tasks);
+            let cluster = state.cluster_mut(&scope, cluster);
+            (cluster.tasks, cluster.index) = tasks.finish();
         }
         state.loading = false;
         for cluster in state.scopes.values_mut().flat_map(|scope| scope.clusters.values_mut()) {

@@ -83,24 +83,6 @@ fn retiring(task: &TaskRecord) -> Option<(Timestamp, Id)> {
 }
 
 impl TaskIndex {
-    /// Of all these tasks, which come in the order of their ids.
-    pub(super) fn of(tasks: &[Arc<TaskRecord>]) -> Self {
-        let mut index = Self::default();
-        let with =
-            |kind: &dyn Fn(&TaskRecord) -> bool| tasks.iter().filter(|task| kind(task)).map(|task| task.id).collect();
-        index.wanted = with(&is_wanted);
-        index.unwanted = with(&|task| !is_wanted(task));
-        index.stopping = with(&is_stopping);
-        index.pending = with(&is_pending);
-        index.stopped = tasks.iter().filter_map(|task| stopped(task)).collect();
-        index.retiring = tasks.iter().filter_map(|task| retiring(task)).collect();
-        index.family = named(tasks, |task| task.daemon.is_none().then_some(&task.family));
-        index.group = named(tasks, |task| Some(&task.group));
-        index.started_by = named(tasks, |task| task.started_by.as_ref());
-        tasks.iter().for_each(|task| index.count(task));
-        index
-    }
-
     fn count(&mut self, task: &TaskRecord) {
         self.running_count += usize::from(task.last_status == TaskStatus::Running);
         let counts = self.counts(task);
@@ -144,19 +126,74 @@ impl TaskIndex {
     }
 }
 
+/// The tasks of a cluster, as they are read, in the order of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    tasks: Vec<Arc<TaskRecord>>,
+    family: Names,
+    started_by: Names,
+    group: Names,
+    wanted: Vec<Id>,
+    unwanted: Vec<Id>,
+    pending: Vec<Id>,
+    stopping: Vec<Id>,
+    /// What takes little to keep.
+    rest: TaskIndex,
+}
+
+impl Gathered {
+    pub(super) fn add(&mut self, task: Arc<TaskRecord>) {
+        let id = task.id;
+        if task.daemon.is_none() {
+            self.family.add(&task.family, id);
+        }
+        self.group.add(&task.group, id);
+        if let Some(mark) = &task.started_by {
+            self.started_by.add(mark, id);
+        }
+        if is_wanted(&task) { &mut self.wanted } else { &mut self.unwanted }.push(id);
+        self.pending.extend(is_pending(&task).then_some(id));
+        self.stopping.extend(is_stopping(&task).then_some(id));
+        self.rest.stopped.extend(stopped(&task));
+        self.rest.retiring.extend(retiring(&task));
+        self.rest.count(&task);
+        self.tasks.push(task);
+    }
+
+    pub(super) fn finish(self) -> (BTreeMap<Id, Arc<TaskRecord>>, TaskIndex) {
+        let set = |ids: Vec<Id>| ids.into_iter().collect();
+        let index = TaskIndex {
+            family: self.family.finish(),
+            started_by: self.started_by.finish(),
+            group: self.group.finish(),
+            wanted: set(self.wanted),
+            unwanted: set(self.unwanted),
+            pending: set(self.pending),
+            stopping: set(self.stopping),
+            ..self.rest
+        };
+        (self.tasks.into_iter().map(|task| (task.id, task)).collect(), index)
+    }
+}
+
 /// The ids of tasks by a name that they have.
-fn named<'a>(
-    tasks: &'a [Arc<TaskRecord>],
-    name: impl Fn(&'a TaskRecord) -> Option<&'a String>,
-) -> BTreeMap<String, BTreeSet<Id>> {
-    #[expect(clippy::disallowed_types, reason = "a million names are looked up, and the order goes nowhere")]
-    let mut ids: std::collections::HashMap<&str, Vec<Id>> = std::collections::HashMap::new();
-    for task in tasks {
-        if let Some(name) = name(task) {
-            ids.entry(name).or_default().push(task.id);
+#[derive(Debug, Default)]
+#[expect(clippy::disallowed_types, reason = "a million names are looked up, and the order goes nowhere")]
+struct Names(std::collections::HashMap<String, Vec<Id>>);
+
+impl Names {
+    fn add(&mut self, name: &str, id: Id) {
+        match self.0.get_mut(name) {
+            Some(ids) => ids.push(id),
+            None => {
+                self.0.insert(name.to_owned(), vec![id]);
+            }
         }
     }
-    ids.into_iter().map(|(name, ids)| (name.to_owned(), ids.into_iter().collect())).collect()
+
+    fn finish(self) -> BTreeMap<String, BTreeSet<Id>> {
+        self.0.into_iter().map(|(name, ids)| (name, ids.into_iter().collect())).collect()
+    }
 }
 
 /// Moves `id` from the name that `old` has to that of `new`.

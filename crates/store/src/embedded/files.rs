@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use longshore_seams::Seams;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, StorageBackend};
+use rustix::fs::Advice;
 
 use super::tables::{self, Header};
 use super::wal::{Wal, WalHeader};
@@ -39,6 +40,19 @@ pub(super) fn open_database(
 pub(super) fn file(path: &Path) -> Result<FileBackend, redb::Error> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     Ok(FileBackend::new(file)?)
+}
+
+/// Has the system read the file into its cache, in large pieces and in the background: who loads a large store reads it in
+/// the order of its keys, which is none on the disk.
+pub(super) fn read_ahead(path: &Path, seams: &Seams) {
+    let path = path.to_owned();
+    let read = move || {
+        let done = File::open(&path).and_then(|file| Ok(rustix::fs::fadvise(&file, 0, None, Advice::WillNeed)?));
+        if let Err(error) = done {
+            tracing::debug!(%error, path = %path.display(), "the store is read without reading ahead");
+        }
+    };
+    seams.spawner.spawn_blocking("store-read-ahead", Box::new(read));
 }
 
 /// Opens the log's file. The lock of the database's file is enough for both.

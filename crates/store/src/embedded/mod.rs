@@ -194,6 +194,7 @@ impl Embedded {
         if !exists {
             files::create(path, &name, options)?;
         }
+        files::read_ahead(path, seams);
         let database = files::file(path).map_err(|error| failed(&name, error))?;
         let log = path.with_extension("wal");
         Self::open_on(database, &|found| files::log_file(&log, found), name, options, seams)
