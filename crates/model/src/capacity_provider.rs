@@ -58,6 +58,13 @@ impl CapacityProviderRecord {
         is_scaled(self.group.managed_scaling.as_ref())
     }
 
+    /// The name of its group, which may have been given by its ARN.
+    #[must_use]
+    pub fn group_name(&self) -> &str {
+        let given = self.group.auto_scaling_group_arn.as_deref().unwrap_or_default();
+        given.rsplit_once(":autoScalingGroupName/").map_or(given, |(_, name)| name)
+    }
+
     /// As answers show it; tags only when asked for.
     #[must_use]
     pub fn view(&self, scope: &Scope, with_tags: bool) -> ecs::CapacityProvider {
@@ -127,7 +134,7 @@ fn is_scaled(scaling: Option<&ManagedScaling>) -> bool {
 /// `ClientException` for what names no Auto Scaling group of `scope`; as [`update`].
 pub fn group(scope: &Scope, given: AutoScalingGroupProvider) -> Result<AutoScalingGroupProvider, ServiceError> {
     let arn = given.auto_scaling_group_arn.unwrap_or_default();
-    check_group_arn(scope, &arn)?;
+    check_group(scope, &arn)?;
     // Asking for something of managed scaling turns it on.
     let asked = given.managed_scaling.is_some();
     let base = AutoScalingGroupProvider {
@@ -150,7 +157,11 @@ pub fn group(scope: &Scope, given: AutoScalingGroupProvider) -> Result<AutoScali
     update(&base, changes)
 }
 
-fn check_group_arn(scope: &Scope, text: &str) -> Result<(), ServiceError> {
+/// A group is given by its ARN or its name (API reference, `AutoScalingGroupProvider`).
+fn check_group(scope: &Scope, text: &str) -> Result<(), ServiceError> {
+    if !text.is_empty() && !text.starts_with("arn:") {
+        return Ok(());
+    }
     let is_group = |arn: &Arn<'_>| {
         arn.service == "autoscaling"
             && (arn.region, arn.account) == (scope.region.as_str(), scope.account.as_str())
@@ -163,7 +174,7 @@ fn check_group_arn(scope: &Scope, text: &str) -> Result<(), ServiceError> {
         return Ok(());
     }
     Err(error::client_exception(format!(
-        "The Auto Scaling group ARN '{text}' is invalid: give the ARN of a group of this account and region."
+        "The Auto Scaling group ARN '{text}' is invalid: give the ARN or the name of a group of this account and region."
     )))
 }
 

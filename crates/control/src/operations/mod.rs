@@ -57,7 +57,16 @@ pub fn resolve_cluster<'a>(
         let message = format!("Cluster must match ^[a-zA-Z0-9\\-_]{{1,255}}$, but was {name}");
         return Err(ecs::error::invalid_parameter_exception(message));
     }
-    state.active_cluster(name).ok_or_else(cluster_not_found)
+    state.active_cluster(name).ok_or_else(|| match state.cluster_named(name) {
+        Some(_) => ecs::error::cluster_not_found_exception("The referenced cluster was inactive."),
+        None => cluster_not_found(),
+    })
+}
+
+/// The same refusal whether the cluster is INACTIVE or never was: agents make a cluster that is not found, and a deleted
+/// one cannot be deleted again.
+pub(crate) fn plainly_not_found(refused: ServiceError) -> ServiceError {
+    if refused.code == cluster_not_found().code { cluster_not_found() } else { refused }
 }
 
 /// ECS's own words.

@@ -12,7 +12,7 @@ mod task_set;
 pub use record::{DeploymentRecord, MAX_EVENTS, ServiceRecord, ServiceStatus};
 pub use revision::ServiceRevisionRecord;
 pub use rollout::{Bounds, Counts, Step, step, throttle};
-pub use rules::{check, check_task_set, from_request, settle_platform, updated, with_public_ip};
+pub use rules::{check, check_task_set, from_request, settle_platform, updated, whole_strategy, with_public_ip};
 pub use service_deployment::{RevisionCounts, RollbackRecord, ServiceDeploymentRecord, failure_threshold};
 pub use stage::{Advance, Facts, HookRecord, Progress, Stage};
 pub use task_set::{MAX_TASK_SETS, TaskSetRecord, TaskSetStatus, check_scale, computed_desired_count};

@@ -60,7 +60,7 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
         load_balancers: Some(input.load_balancers.clone().unwrap_or_default()),
         service_registries: Some(input.service_registries.clone().unwrap_or_default()),
         launch_type: input.launch_type.clone(),
-        capacity_provider_strategy: input.capacity_provider_strategy.clone().filter(|it| !it.is_empty()),
+        capacity_provider_strategy: input.capacity_provider_strategy.as_deref().and_then(whole_strategy),
         platform_version: input.platform_version.clone(),
         deployment_configuration: Some(deployment_configuration(given.unwrap_or_default(), &scheduling)),
         role_arn: input.role.clone(),
@@ -148,7 +148,7 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
                 "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity provider strategy on a service that is already using one, you must force a new deployment.",
             );
         }
-        after.capacity_provider_strategy = Some(strategy.clone()).filter(|it| !it.is_empty());
+        after.capacity_provider_strategy = whole_strategy(strategy);
         after.launch_type = if strategy.is_empty() { Some(LaunchType::Ec2) } else { None };
     }
     let replace = |old: &mut Option<NetworkConfiguration>| {
@@ -179,6 +179,17 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
         return refused("The deployment controller of a service cannot be changed: create a new service.");
     }
     Ok(after)
+}
+
+/// A capacity provider strategy with the defaults that answers show: weight 0, base 0. None for one without items.
+#[must_use]
+pub fn whole_strategy(given: &[CapacityProviderStrategyItem]) -> Option<Vec<CapacityProviderStrategyItem>> {
+    let whole = |item: &CapacityProviderStrategyItem| CapacityProviderStrategyItem {
+        weight: Some(item.weight.unwrap_or(0)),
+        base: Some(item.base.unwrap_or(0)),
+        ..item.clone()
+    };
+    (!given.is_empty()).then(|| given.iter().map(whole).collect())
 }
 
 /// `assignPublicIp` is DISABLED unless said otherwise.

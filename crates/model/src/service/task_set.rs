@@ -65,12 +65,13 @@ impl TaskSetStatus {
 }
 
 impl TaskSetRecord {
-    /// Computes how many tasks it wants of a service that wants `desired`.
+    /// Computes how many tasks it wants of a service that wants `desired`; when that changes, it is to become stable anew.
     pub fn rescale(&mut self, desired: i32, now: Timestamp) {
         let draining = self.status == TaskSetStatus::Draining;
         let wanted = if draining { 0 } else { computed_desired_count(desired, self.scale) };
         if self.deployment.desired_count != wanted {
             (self.deployment.desired_count, self.deployment.updated_at) = (wanted, now);
+            self.set_stability(false, now);
         }
     }
 

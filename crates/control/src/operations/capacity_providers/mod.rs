@@ -102,8 +102,8 @@ fn check_new(state: &ScopeState, wanted: &CapacityProviderRecord) -> Result<(), 
             "The specified capacity provider already exists. To change the configuration of an existing capacity provider, update the capacity provider.",
         ));
     }
-    let group = &wanted.group.auto_scaling_group_arn;
-    if let Some(user) = active.iter().find(|known| known.group.auto_scaling_group_arn == *group) {
+    let group = wanted.group_name();
+    if let Some(user) = active.iter().find(|known| known.group_name() == group) {
         return Err(error::client_exception(format!(
             "The specified Auto Scaling group ARN is already being used by the capacity provider {}. Specify a unique Auto Scaling group ARN and try again.",
             user.name

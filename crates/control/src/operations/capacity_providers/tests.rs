@@ -150,7 +150,11 @@ async fn bad_names_groups_and_members_are_refused() {
     for name in ["aws-x", "FargateMine", "a b", ""] {
         assert_eq!(refused(provider(name, json!({}))).await, "ClientException", "{name}");
     }
-    for arn in ["group", "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/g", ""] {
+    for arn in [
+        "arn:aws:ec2:eu-west-1:123456789012:vpc/v",
+        "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/g",
+        "",
+    ] {
         let input = json!({"name": "p", "autoScalingGroupProvider": {"autoScalingGroupArn": arn}});
         assert_eq!(refused(input).await, "ClientException", "{arn}");
     }
@@ -270,4 +274,15 @@ async fn a_scaled_provider_is_attached_to_its_cluster_once() {
     let cluster = world.ok("DescribeClusters", described(json!([]))).await["clusters"][0].clone();
     assert_eq!((cluster.get("attachments"), cluster.get("attachmentsStatus")), (None, None));
     assert_eq!(put(&world, json!(["FARGATE"]), json!([])).await.unwrap()["attachments"], json!([]));
+}
+
+#[tokio::test]
+async fn a_group_may_be_given_by_its_name_and_is_still_one() {
+    let world = World::new().await;
+    let named =
+        |name: &str, group: &str| json!({"name": name, "autoScalingGroupProvider": {"autoScalingGroupArn": group}});
+    let made = world.ok("CreateCapacityProvider", named("one", "workers")).await["capacityProvider"].clone();
+    assert_eq!(made["autoScalingGroupProvider"]["autoScalingGroupArn"], "workers");
+    let (_, message) = world.refused("CreateCapacityProvider", named("two", &group_arn("workers"))).await;
+    assert!(message.contains("already being used by the capacity provider one"), "{message}");
 }

@@ -12,7 +12,7 @@ use longshore_wire::RequestContext;
 use super::view;
 use crate::changes::Change;
 use crate::engine::Engine;
-use crate::operations::resolve_cluster;
+use crate::operations::{plainly_not_found, resolve_cluster};
 use crate::service::scope_of;
 use crate::state::ClusterState;
 
@@ -30,7 +30,8 @@ pub async fn delete(
     let now = engine.seams().clock.now();
     let cluster = engine
         .write(|state, changes| {
-            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
+            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref());
+            let cluster = cluster.map_err(plainly_not_found)?;
             check_empty(cluster)?;
             let record = Arc::new(ClusterRecord {
                 status: ClusterStatus::Inactive,

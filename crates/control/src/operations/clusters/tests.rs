@@ -325,3 +325,14 @@ async fn a_name_that_no_cluster_can_have_is_said() {
     assert_eq!(message, "Cluster must match ^[a-zA-Z0-9\\-_]{1,255}$, but was a b");
     assert_eq!(world.refused("ListTasks", json!({"cluster": "ab"})).await.0, "ClusterNotFoundException");
 }
+
+#[tokio::test]
+async fn a_deleted_cluster_is_told_from_one_that_never_was() {
+    let world = World::new().await;
+    world.ok("CreateCluster", json!({"clusterName": "gone"})).await;
+    world.ok("DeleteCluster", json!({"cluster": "gone"})).await;
+    let refused = world.refused("ListServices", json!({"cluster": "gone"})).await;
+    assert_eq!(refused, ("ClusterNotFoundException", "The referenced cluster was inactive.".to_owned()));
+    let refused = world.refused("ListServices", json!({"cluster": "never"})).await;
+    assert_eq!(refused, ("ClusterNotFoundException", "Cluster not found.".to_owned()));
+}

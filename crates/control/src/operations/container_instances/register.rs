@@ -16,7 +16,7 @@ use super::{Include, check_speaks_for, view};
 use crate::changes::Change;
 use crate::engine::Engine;
 use crate::operations::account_settings::{check_taggable, effective_for, wants_short_arns};
-use crate::operations::resolve_cluster;
+use crate::operations::{plainly_not_found, resolve_cluster};
 use crate::service::scope_of;
 use crate::state::{ClusterState, State};
 
@@ -53,7 +53,8 @@ pub async fn register_container_instance(
     check_resources(input.total_resources.as_deref().unwrap_or_default())?;
     let (cluster, id) = engine
         .write(|state, changes| -> Result<_, ServiceError> {
-            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
+            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref());
+            let cluster = cluster.map_err(plainly_not_found)?;
             let grant = grant(context, state, cluster)?;
             let named = named_instance(&input, &scope, cluster, grant)?;
             let caller = context.principal.arn();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{DeleteServiceRequest, DeleteServiceResponse, error};
+use longshore_api::ecs::{DeleteServiceRequest, DeleteServiceResponse, DeploymentControllerType, error};
 use longshore_model::service::{ServiceRecord, ServiceStatus};
 use longshore_wire::RequestContext;
 
@@ -35,11 +35,8 @@ pub async fn delete_service(
                 // The model has no ServiceNotActiveException here.
                 return Err(error::service_not_found_exception("Service not found."));
             }
-            let wanted = before.desired_count > 0 && !before.is_daemon();
-            if before.status == ServiceStatus::Active && wanted && input.force != Some(true) {
-                return Err(error::invalid_parameter_exception(
-                    "The service cannot be stopped while it is scaled above 0.",
-                ));
+            if before.status == ServiceStatus::Active && input.force != Some(true) {
+                check_scaled_down(before)?;
             }
             stop_ongoing(&scope, cluster, before, "The service was deleted.", now, changes);
             let mut record = ServiceRecord::clone(before);
@@ -58,4 +55,19 @@ pub async fn delete_service(
             Ok::<_, ServiceError>(DeleteServiceResponse { service })
         })
         .await
+}
+
+/// Refuses what still wants tasks. With the EXTERNAL controller only task sets do.
+fn check_scaled_down(service: &ServiceRecord) -> Result<(), ServiceError> {
+    let refused = |message: &str| Err(error::invalid_parameter_exception(message));
+    if service.controller() == DeploymentControllerType::External {
+        return match service.sources().any(|source| source.desired_count > 0) {
+            true => refused("The service cannot be stopped while deployments are active."),
+            false => Ok(()),
+        };
+    }
+    if service.desired_count > 0 && !service.is_daemon() {
+        return refused("The service cannot be stopped while it is scaled above 0.");
+    }
+    Ok(())
 }

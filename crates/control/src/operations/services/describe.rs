@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::operations::resolve_cluster;
 use crate::pagination::PageRequest;
 use crate::service::scope_of;
+use crate::state::ClusterState;
 
 /// Most services of one description.
 const MOST: usize = 10;
@@ -94,16 +95,22 @@ pub async fn list_services(
         .await
 }
 
-/// Lists the services of a Cloud Map namespace: none, as long as no service can use Service Connect.
+/// Lists the services of a Cloud Map namespace: none, as long as no service can use Service Connect. There are the
+/// namespaces that clusters have as their default.
 ///
 /// # Errors
-/// `InvalidParameterException` for a page size out of range or a foreign token.
+/// `InvalidParameterException` for a page size out of range or a foreign token, `NamespaceNotFoundException`.
 pub async fn list_services_by_namespace(
-    _engine: &Engine,
-    _context: &RequestContext,
+    engine: &Engine,
+    context: &RequestContext,
     input: ListServicesByNamespaceRequest,
 ) -> Result<ListServicesByNamespaceResponse, ServiceError> {
     let wanted = input.max_results.map_or(PAGE.1, i64::from);
     PageRequest::parse("ListServicesByNamespace", Some(wanted), input.next_token.as_deref(), PAGE.0)?;
+    let (scope, named) = (scope_of(context), input.namespace);
+    let known = |cluster: &ClusterState| cluster.record.service_connect_namespace == named;
+    if !engine.read(|state| state.scope(&scope).clusters.values().any(known)).await {
+        return Err(error::namespace_not_found_exception("The specified namespace wasn't found."));
+    }
     Ok(ListServicesByNamespaceResponse { service_arns: Some(Vec::new()), next_token: None })
 }

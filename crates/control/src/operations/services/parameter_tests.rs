@@ -181,3 +181,31 @@ async fn services_of_several_families_are_scaled_apart() {
     let counts = [0, 1, 2].map(|at| services["services"][at]["desiredCount"].clone());
     assert_eq!(counts, [1, 5, 1]);
 }
+
+#[tokio::test]
+async fn a_balanced_service_has_a_grace_period_of_0_and_another_has_none() {
+    let world = world().await;
+    let plain = json!({"serviceName": "plain", "taskDefinition": "web", "desiredCount": 0});
+    let made = world.ok("CreateService", plain.clone()).await["service"].clone();
+    assert_eq!(made.get("healthCheckGracePeriodSeconds"), None);
+    let group = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef";
+    let mut balanced = plain;
+    balanced["serviceName"] = json!("balanced");
+    balanced["loadBalancers"] = json!([{"targetGroupArn": group, "containerName": "main", "containerPort": 80}]);
+    let made = world.ok("CreateService", balanced).await["service"].clone();
+    assert_eq!(made["healthCheckGracePeriodSeconds"], 0);
+    // What is shown is not what was given: without load balancers there is no period again.
+    let none = json!({"service": "balanced", "loadBalancers": []});
+    let updated = world.ok("UpdateService", none).await["service"].clone();
+    assert_eq!(updated.get("healthCheckGracePeriodSeconds"), None);
+}
+
+#[tokio::test]
+async fn namespaces_are_those_that_clusters_have() {
+    let world = world().await;
+    let named = json!({"namespace": "internal"});
+    assert_eq!(world.refused("ListServicesByNamespace", named.clone()).await.0, "NamespaceNotFoundException");
+    let namespace = json!({"clusterName": "c", "serviceConnectDefaults": {"namespace": "internal"}});
+    world.ok("CreateCluster", namespace).await;
+    assert_eq!(world.ok("ListServicesByNamespace", named).await, json!({"serviceArns": []}));
+}

@@ -236,3 +236,44 @@ async fn tags_of_a_service_are_set_when_it_is_made_and_later() {
     let many: Vec<Value> = (0..51).map(|n| json!({"key": format!("k{n}"), "value": ""})).collect();
     refused(&world, json!({"serviceName": "many", "tags": many})).await;
 }
+
+#[tokio::test]
+async fn a_capacity_provider_strategy_is_answered_with_its_defaults() {
+    let world = world().await;
+    let providers =
+        json!({"cluster": "default", "capacityProviders": ["FARGATE"], "defaultCapacityProviderStrategy": []});
+    world.ok("PutClusterCapacityProviders", providers).await;
+    let fargate = json!({
+        "family": "fargate", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
+        "containerDefinitions": [{"name": "main", "image": "i"}],
+    });
+    world.ok("RegisterTaskDefinition", fargate).await;
+    let made = create(
+        &world,
+        json!({
+            "taskDefinition": "fargate", "capacityProviderStrategy": [{"capacityProvider": "FARGATE"}],
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+        }),
+    )
+    .await;
+    let whole = json!([{"capacityProvider": "FARGATE", "weight": 0, "base": 0}]);
+    assert_eq!(made["capacityProviderStrategy"], whole);
+    assert_eq!(made["deployments"][0]["capacityProviderStrategy"], whole);
+}
+
+#[tokio::test]
+async fn an_external_service_is_deleted_when_no_task_set_wants_tasks() {
+    let world = world().await;
+    let external = json!({"serviceName": "web", "deploymentController": {"type": "EXTERNAL"}, "desiredCount": 2});
+    world.ok("CreateService", external.clone()).await;
+    let scale = json!({"value": 50, "unit": "PERCENT"});
+    let set = json!({"cluster": "default", "service": "web", "taskDefinition": "web", "scale": scale});
+    let set = world.ok("CreateTaskSet", set).await["taskSet"]["id"].clone();
+    let delete = json!({"service": "web"});
+    let (code, message) = world.refused("DeleteService", delete.clone()).await;
+    assert_eq!(code, "InvalidParameterException");
+    assert_eq!(message, "The service cannot be stopped while deployments are active.");
+    let none = json!({"value": 0, "unit": "PERCENT"});
+    world.ok("UpdateTaskSet", json!({"cluster": "default", "service": "web", "taskSet": set, "scale": none})).await;
+    assert_eq!(world.ok("DeleteService", delete).await["service"]["status"], "DRAINING");
+}

@@ -31,6 +31,7 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
     let task_sets =
         record.task_sets.iter().map(|it| task_sets::view(scope, cluster, &record.name, it, with_tags)).collect();
     let settings = primary_set.map_or_else(|| record.settings.clone(), |set| shown(&record.settings, set));
+    let balanced = settings.load_balancers.as_ref().is_some_and(|it| !it.is_empty());
     let revisions = record.deployments.iter().map(|it| revision(scope, cluster, record, it)).collect();
     let service_deployment = record.service_deployment.as_deref();
     Service {
@@ -53,6 +54,7 @@ pub(super) fn view(scope: &Scope, cluster: &ClusterState, record: &ServiceRecord
         current_service_revisions: Some(revisions),
         role_arn: settings.role_arn.clone().or_else(|| linked_role(scope, &settings)),
         resource_management_type: Some(managed_by(record)),
+        health_check_grace_period_seconds: settings.health_check_grace_period_seconds.or(balanced.then_some(0)),
         tags: with_tags.then(|| tags::to_list(&record.tags)),
         deployments: Some(deployments),
         ..settings

@@ -110,7 +110,7 @@ fn settings(input: &CreateTaskSetRequest) -> Service {
         load_balancers: input.load_balancers.clone(),
         service_registries: input.service_registries.clone(),
         launch_type: input.launch_type.clone(),
-        capacity_provider_strategy: input.capacity_provider_strategy.clone().filter(|it| !it.is_empty()),
+        capacity_provider_strategy: input.capacity_provider_strategy.as_deref().and_then(service::whole_strategy),
         platform_version: input.platform_version.clone(),
         network_configuration: input.network_configuration.clone().map(service::with_public_ip),
         ..Service::default()

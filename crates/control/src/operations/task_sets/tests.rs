@@ -291,3 +291,14 @@ async fn a_code_deploy_service_begins_with_one_primary_task_set() {
     let scaled = world.ok("UpdateService", json!({"service": "blue", "desiredCount": 3})).await;
     assert_eq!(scaled["service"]["taskSets"][0]["computedDesiredCount"], 3);
 }
+
+#[tokio::test]
+async fn a_task_set_that_is_scaled_is_to_become_stable_anew() {
+    let world = world(2).await;
+    let made = create(&world, 0.0, json!({})).await;
+    reconcile(&world).await;
+    assert_eq!(described(&world).await[0]["stabilityStatus"], "STEADY_STATE");
+    let scale = json!({"taskSet": made["id"], "scale": {"value": 100, "unit": "PERCENT"}});
+    let scaled = world.ok("UpdateTaskSet", named(scale)).await["taskSet"].clone();
+    assert_eq!((&scaled["computedDesiredCount"], &scaled["stabilityStatus"]), (&json!(2), &json!("STABILIZING")));
+}
