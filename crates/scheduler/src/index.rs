@@ -67,6 +67,9 @@ struct Group<K> {
     totals: BTreeMap<ClassId, (u64, usize)>,
 }
 
+#[expect(clippy::disallowed_types, reason = "looked up with every change of a task; nothing goes by their order")]
+type Groups<K> = std::collections::HashMap<String, Group<K>>;
+
 /// An index over instances called by `K`. The nodes themselves stay with their owner, who tells of
 /// every change.
 #[derive(Debug)]
@@ -74,7 +77,7 @@ pub struct Index<K> {
     entries: BTreeMap<K, Entry>,
     kinds: BTreeMap<Kind, ClassId>,
     classes: BTreeMap<ClassId, Class<K>>,
-    groups: BTreeMap<String, Group<K>>,
+    groups: Groups<K>,
     next_class: ClassId,
 }
 
@@ -84,7 +87,7 @@ impl<K> Default for Index<K> {
             entries: BTreeMap::new(),
             kinds: BTreeMap::new(),
             classes: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            groups: Groups::new(),
             next_class: 0,
         }
     }

@@ -120,7 +120,7 @@ async fn what_happens_to_a_task_is_told_in_order_and_delivered_to_history() {
     let told: Vec<_> = events.iter().map(|event| detail(event)["lastStatus"].clone()).collect();
     assert_eq!(told, ["PENDING", "RUNNING", "STOPPED"]);
     assert!(events.iter().all(|event| event.resources == [task.as_str().unwrap()]));
-    assert_eq!(detail(&events[2])["containers"][0]["exitCode"], 3);
+    assert_eq!(detail(events[2])["containers"][0]["exitCode"], 3);
 }
 
 async fn delivered(history: &History) -> Vec<OutboxEvent> {

@@ -22,7 +22,7 @@ pub(crate) fn view(
     let connectivity = if agent_connected { ecs::Connectivity::Connected } else { ecs::Connectivity::Disconnected };
     ecs::Task {
         attachments: Some(task.interface.iter().map(|it| it.attachment(&scope.region)).collect()),
-        attributes: Some(task.cpu_architecture.iter().map(architecture).collect()),
+        attributes: Some(task.cpu_architecture.as_deref().map(architecture).into_iter().collect()),
         availability_zone: task.availability_zone.clone(),
         capacity_provider_name: task.capacity_provider.clone(),
         cluster_arn: Some(scope.cluster_arn(cluster)),
@@ -64,8 +64,8 @@ pub(crate) fn view(
     }
 }
 
-fn architecture(value: &String) -> ecs::Attribute {
-    let (name, value) = (Some(CPU_ARCHITECTURE.to_owned()), Some(value.clone()));
+fn architecture(value: &str) -> ecs::Attribute {
+    let (name, value) = (Some(CPU_ARCHITECTURE.to_owned()), Some(value.to_owned()));
     ecs::Attribute { name, value, ..ecs::Attribute::default() }
 }
 
