@@ -117,6 +117,10 @@ pub(crate) struct Unit {
     pub(super) digest_reported: bool,
     /// An exit was seen while it was being restarted.
     look_again: bool,
+    /// Its image came from a registry.
+    pub(super) pulled: bool,
+    /// When its image was first looked for.
+    looked_at: Option<Timestamp>,
     /// It has to be pulled before it can be made.
     image_missing: bool,
     /// It ended and its policy wants it back.
@@ -323,6 +327,11 @@ impl Machine {
         }
         self.settle(now);
         self.report(now);
+        for action in &actions {
+            if let Action::Pull(index) | Action::Create(index) = action {
+                self.units[*index].looked_at.get_or_insert(now);
+            }
+        }
         if actions.iter().any(|action| matches!(action, Action::Pull(_))) {
             self.pull_started_at.get_or_insert(now);
         }
@@ -355,6 +364,7 @@ impl Machine {
         match result {
             Ok(image) => {
                 unit.known = Known::Pulled;
+                unit.pulled = true;
                 unit.image_digest = image.digest;
             }
             Err(error) if self.defaults.fall_back => {
@@ -373,6 +383,11 @@ impl Machine {
         unit.busy = None;
         match result {
             Ok((id, image)) => {
+                // Finding an image that is here counts as a pull that took no time, as ECS's agent counts it.
+                if unit.known == Known::None {
+                    self.pull_started_at.get_or_insert(unit.looked_at.unwrap_or(now));
+                    self.pull_stopped_at = Some(now);
+                }
                 unit.known = Known::Created;
                 unit.created_at = Some(now);
                 unit.runtime_id = Some(id);

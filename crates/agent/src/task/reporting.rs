@@ -51,7 +51,7 @@ impl Machine {
         let mut news = Vec::new();
         for index in 0..self.units.len() {
             let unit = &self.units[index];
-            let digest = unit.image_digest.is_some() && !unit.digest_reported && self.pull_started_at.is_some();
+            let digest = unit.image_digest.is_some() && !unit.digest_reported && unit.pulled;
             let status = match unit.known {
                 Known::Running => ReportedStatus::Running,
                 Known::Stopped => ReportedStatus::Stopped,
