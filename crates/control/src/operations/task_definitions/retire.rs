@@ -1,6 +1,7 @@
 //! DeregisterTaskDefinition, DeleteTaskDefinitions, and what ends a deletion.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
@@ -22,6 +23,9 @@ use crate::state::{ScopeState, State};
 const MAX_DELETED: usize = 10;
 /// Most revisions that one transaction deletes for good.
 const DELETION_BATCH: usize = 100;
+
+/// How long a deletion can be seen going on, at least: AWS takes its time, too.
+const MIN_DELETION: Duration = Duration::from_secs(60);
 
 const MISSING: &str =
     "The specified task definition does not exist. Specify a valid account, family, revision and try again.";
@@ -141,15 +145,16 @@ fn request_deletion(
     }
 }
 
-/// Deletes for good what is DELETE_IN_PROGRESS and no live task uses; answers how many revisions
+/// Deletes for good what has been DELETE_IN_PROGRESS for a minute and no live task uses; answers how many revisions
 /// that were, at most one transaction's worth. Takes no input, so it can be run at any time.
 ///
 /// # Errors
 /// Only when a transaction would be too large, which it is not.
 pub async fn finish_deletions(engine: &Engine) -> Result<usize, ServiceError> {
+    let now = engine.seams().clock.now();
     engine
         .write(|state, changes| {
-            for (scope, name, revision) in unused(state).take(DELETION_BATCH) {
+            for (scope, name, revision) in unused(state, now).take(DELETION_BATCH) {
                 changes.push(Change::DeleteTaskDefinition(scope.clone(), name.to_owned(), revision));
             }
             Ok(changes.len())
@@ -157,11 +162,15 @@ pub async fn finish_deletions(engine: &Engine) -> Result<usize, ServiceError> {
         .await
 }
 
-fn unused(state: &State) -> impl Iterator<Item = (&Scope, &str, u32)> {
-    state.scopes().flat_map(|(scope, state)| {
+fn unused(state: &State, now: Timestamp) -> impl Iterator<Item = (&Scope, &str, u32)> {
+    state.scopes().flat_map(move |(scope, state)| {
         state.families.iter().flat_map(move |(name, family)| {
             let deleting = family.with_status(TaskDefinitionStatus::DeleteInProgress).iter();
-            let unused = deleting.filter(|revision| !family.tasks.contains_key(revision));
+            let due = move |revision: &&u32| {
+                let requested = family.revisions.get(revision).and_then(|record| record.delete_requested_at);
+                requested.is_none_or(|requested| requested.plus(MIN_DELETION) <= now)
+            };
+            let unused = deleting.filter(|revision| !family.tasks.contains_key(revision)).filter(due);
             unused.map(move |revision| (scope, name.as_str(), *revision))
         })
     })

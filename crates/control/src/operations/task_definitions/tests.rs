@@ -1,9 +1,13 @@
+use std::time::Duration;
+
 use longshore_model::Scope;
 use longshore_model::records::TaskStatus;
 use serde_json::{Value, json};
 
 use super::{Reference, finish_deletions, resolve_active};
 use crate::operations::testing::{ACCOUNT, REGION, World};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn definition(family: &str) -> Value {
     json!({"family": family, "containerDefinitions": [{"name": "app", "image": "busybox", "memory": 64}]})
@@ -100,6 +104,7 @@ async fn a_revision_number_is_never_given_twice() {
         deregister(&world, name).await;
     }
     world.ok("DeleteTaskDefinitions", json!({"taskDefinitions": ["web:1", "web:2", "web:3", "web:4"]})).await;
+    world.clock.advance(MINUTE);
     assert_eq!(finish_deletions(world.engine()).await, Ok(4));
     world = world.restarted().await;
     assert_eq!(register(&world, "web").await, 5);
@@ -230,6 +235,7 @@ async fn families_are_listed_by_prefix_and_by_whether_they_have_an_active_revisi
     deregister(&world, "web-old:1").await;
     deregister(&world, "gone:1").await;
     world.ok("DeleteTaskDefinitions", json!({"taskDefinitions": ["gone:1"]})).await;
+    world.clock.advance(MINUTE);
     finish_deletions(world.engine()).await.unwrap();
     for (input, expected) in [
         (json!({}), json!(["batch", "web", "web-old"])),
@@ -288,10 +294,25 @@ async fn a_deletion_ends_when_no_task_uses_the_revision() {
     world.ok("DeleteTaskDefinitions", json!({"taskDefinitions": ["web:1"]})).await;
     assert_eq!(finish_deletions(world.engine()).await, Ok(0));
     assert_eq!(describe(&world, "web:1").await["status"], "DELETE_IN_PROGRESS");
+    world.clock.advance(MINUTE);
+    assert_eq!(finish_deletions(world.engine()).await, Ok(0));
     world.move_task(&task, TaskStatus::Stopped).await;
     assert_eq!(finish_deletions(world.engine()).await, Ok(1));
     let refused = world.refused("DescribeTaskDefinition", json!({"taskDefinition": "web:1"})).await;
     assert_eq!(refused.1, "Unable to describe task definition.");
+}
+
+#[tokio::test]
+async fn a_deletion_can_be_seen_for_a_minute() {
+    let world = World::new().await;
+    register(&world, "web").await;
+    deregister(&world, "web:1").await;
+    world.ok("DeleteTaskDefinitions", json!({"taskDefinitions": ["web:1"]})).await;
+    for (wait, left) in [(Duration::ZERO, 1), (MINUTE - Duration::from_secs(1), 1), (Duration::from_secs(1), 0)] {
+        world.clock.advance(wait);
+        finish_deletions(world.engine()).await.unwrap();
+        assert_eq!(listed(&world, json!({"status": "DELETE_IN_PROGRESS"})).await.len(), left, "{wait:?}");
+    }
 }
 
 // spec: 04-018
@@ -300,7 +321,7 @@ async fn tags_are_described_when_asked_for() {
     let world = World::new().await;
     let mut tagged = definition("web");
     tagged["tags"] = json!([{"key": "team", "value": "web"}, {"key": "empty"}]);
-    let expected = json!([{"key": "empty", "value": ""}, {"key": "team", "value": "web"}]);
+    let expected = json!([{"key": "team", "value": "web"}, {"key": "empty", "value": ""}]);
     assert_eq!(world.ok("RegisterTaskDefinition", tagged).await["tags"], expected);
     let describe =
         |include: Value| world.ok("DescribeTaskDefinition", json!({"taskDefinition": "web", "include": include}));
