@@ -1,7 +1,5 @@
 //! The records of the store. They hold ids, not ARNs; ARNs are built at the edge.
 
-use std::collections::BTreeMap;
-
 use longshore_api::ecs;
 use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,10 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::Id;
 use crate::record::Record;
+pub use crate::tags::Tags;
 use crate::vpc::Interface;
-
-/// Tags of a resource, by key.
-pub type Tags = BTreeMap<String, String>;
 
 /// An incarnation of a cluster: names are reused while old incarnations are INACTIVE.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +43,7 @@ pub struct ClusterRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_connect_namespace: Option<String>,
     /// Tags.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
 }
 
@@ -116,7 +112,7 @@ pub struct TaskDefinitionRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub daemon: Option<crate::daemon::DaemonPart>,
     /// Tags.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
 }
 
@@ -185,7 +181,7 @@ pub struct ContainerInstanceRecord {
     #[serde(default)]
     pub last_sequence: i64,
     /// Tags.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
 }
 
@@ -404,7 +400,7 @@ pub struct TaskRecord {
     #[serde(default)]
     pub delivered: Delivery,
     /// Tags.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
 }
 

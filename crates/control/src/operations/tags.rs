@@ -55,7 +55,7 @@ pub async fn untag(
     Ok(UntagResourceResponse {})
 }
 
-/// Lists a resource's tags, by key.
+/// Lists a resource's tags, in the order in which they were given.
 ///
 /// # Errors
 /// `ClusterNotFoundException`, or `InvalidParameterException` when there is no such resource.

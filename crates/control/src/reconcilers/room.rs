@@ -61,9 +61,7 @@ fn size(task: &TaskRecord) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use longshore_model::records::TaskStatus;
+    use longshore_model::records::{Tags, TaskStatus};
 
     use super::*;
     use crate::operations::testing::World;
@@ -77,10 +75,10 @@ mod tests {
             (0..1_000).filter(|_| room.take(task)).count()
         };
         assert_eq!(taken(&small), MAX_TXN_OPERATIONS - OTHER_OPERATIONS);
-        let tags: BTreeMap<String, String> = (0..50).map(|at| (format!("{at:0>128}"), "v".repeat(256))).collect();
+        let tags: Tags = (0..50).map(|at| (format!("{at:0>128}"), "v".repeat(256))).collect();
         let tagged = TaskRecord { tags, ..small.clone() };
         assert_eq!(taken(&tagged), (MAX_TXN_BYTES - OTHER_BYTES) / size(&tagged));
-        let huge = TaskRecord { tags: BTreeMap::from([(String::new(), "v".repeat(MAX_TXN_BYTES))]), ..small };
+        let huge = TaskRecord { tags: Tags::from([(String::new(), "v".repeat(MAX_TXN_BYTES))]), ..small };
         assert_eq!(taken(&huge), 1);
     }
 }
