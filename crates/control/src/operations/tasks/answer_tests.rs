@@ -118,7 +118,7 @@ async fn marks_have_limits() {
         input[member] = json!("x".repeat(length));
         input
     };
-    for (member, most) in [("startedBy", 128), ("group", 255), ("clientToken", 64)] {
+    for (member, most) in [("startedBy", 128), ("group", 255), ("clientToken", 64), ("referenceId", 1024)] {
         world.ok("RunTask", run(member, most)).await;
         let (code, message) = world.refused("RunTask", run(member, most + 1)).await;
         assert_eq!(code, "InvalidParameterException", "{message}");

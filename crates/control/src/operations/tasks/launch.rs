@@ -24,6 +24,7 @@ pub(super) const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
 
 const MAX_GROUP: usize = 255;
 const MAX_STARTED_BY: usize = 128;
+const MAX_REFERENCE: usize = 1024;
 const MAX_OVERRIDES: usize = 8192;
 
 /// The members that both calls have, checked as far as the request alone allows.
@@ -233,6 +234,11 @@ fn container(
         memory_reservation: text(definition.memory_reservation),
         gpu_ids: gpus.take(wanted).collect(),
     }
+}
+
+/// Checks the caller's own id of a call, which nothing else looks at.
+pub(super) fn check_reference(given: Option<&str>) -> Result<(), ServiceError> {
+    check_text("referenceId", given, MAX_REFERENCE)
 }
 
 fn check_text(member: &str, text: Option<&str>, most: usize) -> Result<(), ServiceError> {

@@ -11,7 +11,7 @@ use longshore_scheduler::Request;
 use longshore_wire::RequestContext;
 
 use super::capacity::{Capacity, Means, Placed, Unplaced, place_tasks};
-use super::launch::{Launch, failure};
+use super::launch::{Launch, check_reference, failure};
 use super::placement::{constraints, strategies};
 use super::tagging::task_tags;
 use super::view;
@@ -147,6 +147,7 @@ fn read<'a>(
         let message = "RunTask with volumeConfigurations is not supported: Amazon EBS volumes cannot be attached here.";
         return Err(ecs::error::unsupported_feature_exception(message));
     }
+    check_reference(input.reference_id.as_deref())?;
     let overrides = input.overrides.as_ref();
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
     launch.enable_execute_command = input.enable_execute_command.unwrap_or(false);

@@ -8,7 +8,7 @@ use longshore_scheduler::{Request, place};
 use longshore_wire::RequestContext;
 
 use super::capacity::{Capacity, Spot};
-use super::launch::{Launch, failure};
+use super::launch::{Launch, check_reference, failure};
 use super::run::put;
 use super::tagging::task_tags;
 use super::view;
@@ -81,6 +81,7 @@ fn read<'a>(
             "StartTask with volumeConfigurations is not supported: Amazon EBS volumes cannot be attached here.";
         return Err(ecs::error::unsupported_feature_exception(message));
     }
+    check_reference(input.reference_id.as_deref())?;
     let overrides = input.overrides.as_ref();
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
     launch.enable_execute_command = input.enable_execute_command.unwrap_or(false);
