@@ -97,7 +97,7 @@ async fn a_service_passes_its_tags_on_and_marks_its_tasks() {
     });
     world.ok("CreateService", service).await;
     let expected =
-        json!([tag("aws:ecs:clusterName", "default"), tag("aws:ecs:serviceName", "web"), tag("stack", "dev")]);
+        json!([tag("stack", "dev"), tag("aws:ecs:clusterName", "default"), tag("aws:ecs:serviceName", "web")]);
     assert_eq!(tags_of_its_task(&world).await, expected);
     let run = json!({"taskDefinition": "web", "enableECSManagedTags": true});
     let alone = world.ok("RunTask", run).await["tasks"][0]["tags"].clone();

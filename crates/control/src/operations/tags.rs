@@ -370,7 +370,7 @@ mod tests {
             let tags = json!([tag("b", "1"), tag("a", "")]);
             assert_eq!(world.ok("TagResource", json!({"resourceArn": arn, "tags": tags})).await, json!({}));
             world.ok("TagResource", json!({"resourceArn": arn, "tags": [tag("b", "2")]})).await;
-            assert_eq!(listed(&world, arn).await, json!([tag("a", ""), tag("b", "2")]), "{arn}");
+            assert_eq!(listed(&world, arn).await, json!([tag("b", "2"), tag("a", "")]), "{arn}");
             world.ok("UntagResource", json!({"resourceArn": arn, "tagKeys": ["a", "never"]})).await;
             assert_eq!(listed(&world, arn).await, json!([tag("b", "2")]), "{arn}");
         }

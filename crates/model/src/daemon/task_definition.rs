@@ -217,6 +217,7 @@ mod tests {
     use longshore_api::ecs::HostVolumeProperties;
 
     use super::*;
+    use crate::records::Tags;
 
     fn request() -> RegisterDaemonTaskDefinitionRequest {
         let container = DaemonContainerDefinition {
@@ -244,7 +245,7 @@ mod tests {
             deregistered_at: None,
             delete_requested_at: None,
             daemon: Some(part),
-            tags: BTreeMap::new(),
+            tags: Tags::new(),
         }
     }
 

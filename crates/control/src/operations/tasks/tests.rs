@@ -172,7 +172,7 @@ async fn tags_come_from_the_request_the_definition_and_the_system() {
     });
     let task = world.ok("RunTask", run).await["tasks"][0].clone();
     let expected = json!([
-        {"key": "aws:ecs:clusterName", "value": "default"}, {"key": "k", "value": "b"}, {"key": "own", "value": "1"},
+        {"key": "k", "value": "b"}, {"key": "own", "value": "1"}, {"key": "aws:ecs:clusterName", "value": "default"},
     ]);
     assert_eq!(task["tags"], expected);
     let (code, _) = world.refused("RunTask", json!({"taskDefinition": "web", "propagateTags": "SERVICE"})).await;

@@ -325,9 +325,9 @@ async fn tags_of_the_service_go_to_its_tasks_when_it_says_so() {
     create(&world, json!({"tags": tags, "propagateTags": "SERVICE", "enableECSManagedTags": true})).await;
     reconcile(&world).await;
     let expected = json!([
+        {"key": "team", "value": "a"},
         {"key": "aws:ecs:clusterName", "value": "default"},
         {"key": "aws:ecs:serviceName", "value": "web"},
-        {"key": "team", "value": "a"},
     ]);
     assert_eq!(tasks(&world).await[0]["tags"], expected);
 }
