@@ -65,7 +65,7 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
         deployment_configuration: Some(deployment_configuration(given.unwrap_or_default(), &scheduling)),
         role_arn: input.role.clone(),
         placement_constraints: Some(input.placement_constraints.clone().unwrap_or_default()),
-        placement_strategy: Some(input.placement_strategy.clone().unwrap_or_default()),
+        placement_strategy: Some(placement_strategy(input.placement_strategy.as_deref().unwrap_or_default())),
         network_configuration: input.network_configuration.clone().map(with_public_ip),
         health_check_grace_period_seconds: input.health_check_grace_period_seconds,
         availability_zone_rebalancing: input.availability_zone_rebalancing.clone(),
@@ -142,14 +142,14 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
     }
     if let Some(strategy) = &input.capacity_provider_strategy {
         let forced = input.force_new_deployment == Some(true);
-        let was_given = some(before.capacity_provider_strategy.as_ref()).is_empty();
-        if was_given && !strategy.is_empty() && !forced {
+        let strategy = whole_strategy(strategy);
+        if strategy.is_some() && strategy != before.capacity_provider_strategy && !forced {
             return refused(
                 "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity provider strategy on a service that is already using one, you must force a new deployment.",
             );
         }
-        after.capacity_provider_strategy = whole_strategy(strategy);
-        after.launch_type = if strategy.is_empty() { Some(LaunchType::Ec2) } else { None };
+        after.launch_type = if strategy.is_none() { Some(LaunchType::Ec2) } else { None };
+        after.capacity_provider_strategy = strategy;
     }
     let replace = |old: &mut Option<NetworkConfiguration>| {
         if let Some(given) = input.network_configuration.clone() {
@@ -163,7 +163,6 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
     take!(
         availability_zone_rebalancing,
         placement_constraints,
-        placement_strategy,
         platform_version,
         health_check_grace_period_seconds,
         enable_execute_command,
@@ -172,6 +171,9 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
         propagate_tags,
         service_registries
     );
+    if let Some(given) = &input.placement_strategy {
+        after.placement_strategy = Some(placement_strategy(given));
+    }
     if input.availability_zone_rebalancing.is_none() && unbalanceable(&after).is_some() {
         after.availability_zone_rebalancing = Some(AvailabilityZoneRebalancing::Disabled);
     }
@@ -179,6 +181,16 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
         return refused("The deployment controller of a service cannot be changed: create a new service.");
     }
     Ok(after)
+}
+
+/// A placement strategy as answers show it: to spread over hosts is to spread over instance ids.
+fn placement_strategy(given: &[PlacementStrategy]) -> Vec<PlacementStrategy> {
+    let is_host = |it: &PlacementStrategy| it.field.as_deref().is_some_and(|field| field.eq_ignore_ascii_case("host"));
+    let shown = |it: &PlacementStrategy| PlacementStrategy {
+        field: if is_host(it) { Some("instanceId".to_owned()) } else { it.field.clone() },
+        ..it.clone()
+    };
+    given.iter().map(shown).collect()
 }
 
 /// A capacity provider strategy with the defaults that answers show: weight 0, base 0. None for one without items.

@@ -89,6 +89,8 @@ async fn placement_of_a_service_can_be_changed() {
     assert_eq!((&changed["placementStrategy"], &changed["placementConstraints"]), (&strategy, &constraints));
     let cleared = updated(&world, json!({"placementConstraints": []})).await;
     assert_eq!((&cleared["placementStrategy"], &cleared["placementConstraints"]), (&strategy, &json!([])));
+    let hosts = updated(&world, json!({"placementStrategy": [{"type": "spread", "field": "host"}]})).await;
+    assert_eq!(hosts["placementStrategy"], json!([{"type": "spread", "field": "instanceId"}]));
     let wrong = json!({"service": "web", "placementStrategy": [{"type": "binpack", "field": "disk"}]});
     assert_eq!(world.refused("UpdateService", wrong).await.0, "InvalidParameterException");
 }

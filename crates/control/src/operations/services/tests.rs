@@ -135,6 +135,10 @@ async fn a_service_moves_from_a_launch_type_to_capacity_providers_only_with_a_ne
     forced["forceNewDeployment"] = json!(true);
     let moved = world.ok("UpdateService", forced).await["service"].clone();
     assert_eq!((&moved["launchType"], moved["deployments"].as_array().unwrap().len()), (&Value::Null, 2));
+    // The same strategy again is no change; another one is.
+    let again = |weight: i32| json!({"service": "web", "capacityProviderStrategy": [{"capacityProvider": "own", "weight": weight}]});
+    world.ok("UpdateService", again(1)).await;
+    assert_eq!(world.refused("UpdateService", again(2)).await.0, "InvalidParameterException");
 }
 
 #[tokio::test]

@@ -34,7 +34,9 @@ pub(crate) fn constraints(
     }
     for constraint in given {
         constraints.push(match &constraint.r#type {
-            Some(PlacementConstraintType::DistinctInstance) if constraint.expression.is_none() => {
+            Some(PlacementConstraintType::DistinctInstance)
+                if constraint.expression.as_deref().unwrap_or_default().is_empty() =>
+            {
                 Constraint::DistinctInstance
             }
             Some(PlacementConstraintType::DistinctInstance) => {
