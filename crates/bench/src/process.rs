@@ -300,6 +300,32 @@ pub fn processor_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// Waits until the machine has little to do: what a measurement leaves behind, as containers that are torn down, is not
+/// for the next one to bear. On a machine that is always busy it gives up after a while.
+pub async fn calm(bench: &Bench) {
+    const LOOK: Duration = Duration::from_millis(500);
+    const LOOKS: usize = 120;
+    let mut before = busy_and_all();
+    for _ in 0..LOOKS {
+        bench.seams.clock.sleep(LOOK).await;
+        let now = busy_and_all();
+        let (busy, all) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
+        if busy * 10 <= all {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// Time that the processors were busy, and in all.
+fn busy_and_all() -> (u64, u64) {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let times = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
+    let times: Vec<u64> = times.take(8).filter_map(|ticks| ticks.parse().ok()).collect();
+    let idle = times.get(3).copied().unwrap_or(0);
+    (times.iter().sum::<u64>() - idle, times.iter().sum())
+}
+
 /// Whether the ELF executable at `path` needs no loader, and its size in bytes.
 ///
 /// # Errors

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{
-    Limit, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, SwarmInitRequest, TaskSpec, TaskSpecContainerSpec,
-    TaskSpecResources, TaskState,
+    ContainerCreateBody, HostConfig, Limit, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, SwarmInitRequest,
+    TaskSpec, TaskSpecContainerSpec, TaskSpecResources, TaskState,
 };
-use bollard::query_parameters::{LeaveSwarmOptionsBuilder, ListContainersOptionsBuilder, ListTasksOptionsBuilder};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, LeaveSwarmOptionsBuilder, ListContainersOptionsBuilder, ListTasksOptionsBuilder,
+    RemoveContainerOptionsBuilder,
+};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use longshore_api::ecs;
 
 use crate::Result;
 use crate::api::{Api, COMMAND, IMAGE, MEMORY_MIB, task_definition, write_image};
 use crate::figure::{Figure, Floor};
-use crate::process::{Bench, DataDir, Longshore};
+use crate::process::{self, Bench, DataDir, Longshore};
 use crate::samples::Samples;
 
 const NAME: &str = "services";
@@ -25,6 +29,8 @@ const TASKS: i32 = 50;
 /// Tasks of the service that is deployed.
 const DEPLOYED: i32 = 10;
 const ROUNDS: usize = 3;
+/// Containers that Docker makes at a time when it is asked directly: more are no faster.
+const RAW_AT_ONCE: usize = 16;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Seconds between two checks of a container's health: the least that ECS takes.
@@ -59,10 +65,16 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let oci = Subject::start(bench, "embedded", "oci", &archive).await?;
     let docker = Subject::start(bench, "Docker", "docker", &archive).await?;
     let raw = Docker::connect_with_local_defaults()?;
-    let (mut swarm, mut of_docker, mut of_oci) = (Samples::default(), Samples::default(), Samples::default());
+    let (mut swarm, mut alone) = (Samples::default(), Samples::default());
+    let (mut of_docker, mut of_oci) = (Samples::default(), Samples::default());
     for round in 0..ROUNDS {
+        process::calm(bench).await;
         swarm.push(swarm_service(bench, &raw, round).await?);
+        process::calm(bench).await;
+        alone.push(raw_containers(bench, &raw, round).await?);
+        process::calm(bench).await;
         of_docker.push(docker.large_service(bench, round).await?);
+        process::calm(bench).await;
         of_oci.push(oci.large_service(bench, round).await?);
     }
     let beside = |subject: &Subject, samples: &Samples, most| {
@@ -70,8 +82,12 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         let figure = Figure::new(NAME, name, samples.median() / 1e3, "s");
         figure.beside("docker service create", swarm.median() / 1e3).held_to(Floor::RatioAtMost(most))
     };
-    let mut figures = vec![beside(&docker, &of_docker, 0.5), beside(&oci, &of_oci, 0.15)];
+    let by_hand = format!("Docker alone: {TASKS} containers created and started, {RAW_AT_ONCE} at a time");
+    let by_hand = Figure::new(NAME, by_hand, alone.median() / 1e3, "s");
+    let by_hand = by_hand.beside("docker service create", swarm.median() / 1e3);
+    let mut figures = vec![beside(&docker, &of_docker, 0.5), by_hand, beside(&oci, &of_oci, 0.15)];
     for subject in [&docker, &oci] {
+        process::calm(bench).await;
         figures.extend(subject.deployments(bench).await?);
     }
     oci.end().await?;
@@ -256,6 +272,35 @@ impl Subject {
         let _: ecs::UpdateServiceResponse = self.api.ecs("UpdateService", &request).await?;
         Ok(())
     }
+}
+
+/// From the first of as many containers, asked of Docker directly, to the last one that is started: what its runtime can do
+/// at most.
+async fn raw_containers(bench: &Bench, docker: &Docker, round: usize) -> Result<Duration> {
+    let body = || ContainerCreateBody {
+        image: Some(IMAGE.to_owned()),
+        cmd: Some(COMMAND.map(str::to_owned).to_vec()),
+        host_config: Some(HostConfig { memory: Some(i64::from(MEMORY_MIB) << 20), ..HostConfig::default() }),
+        ..ContainerCreateBody::default()
+    };
+    let names: Vec<String> =
+        (0..TASKS).map(|at| format!("longshore-bench-{}-{round}-{at}", std::process::id())).collect();
+    let began = bench.seams.clock.monotonic();
+    let starts = stream::iter(&names).map(async |name| {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        docker.create_container(Some(options), body()).await?;
+        docker.start_container(name, None).await
+    });
+    let started: std::result::Result<Vec<()>, _> = starts.buffer_unordered(RAW_AT_ONCE).try_collect().await;
+    let took = bench.seams.clock.monotonic().saturating_sub(began);
+    let removed = stream::iter(&names).map(|name| {
+        let options = RemoveContainerOptionsBuilder::default().force(true).build();
+        docker.remove_container(name, Some(options))
+    });
+    let removed: Vec<_> = removed.buffer_unordered(RAW_AT_ONCE).collect().await;
+    started?;
+    removed.into_iter().collect::<std::result::Result<Vec<()>, _>>()?;
+    Ok(took)
 }
 
 /// From the making of a swarm service of the same containers to all of them running. The swarm lives for this only.

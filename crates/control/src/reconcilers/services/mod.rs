@@ -206,6 +206,8 @@ fn tasks_of(state: &State, scope: &Scope, cluster: Id, name: &str) -> usize {
 fn service_of(change: &Change) -> Option<Key> {
     match change {
         Change::PutService(scope, record) => Some((scope.clone(), record.cluster, record.name.clone())),
+        // To be stopped or continued is all that happens to it from outside.
+        Change::PutServiceDeployment(scope, record) => Some((scope.clone(), record.cluster, record.service.clone())),
         Change::PutTask(scope, task) => {
             let name = task.group.strip_prefix("service:")?;
             Some((scope.clone(), task.cluster, name.to_owned()))

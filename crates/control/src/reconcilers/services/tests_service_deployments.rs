@@ -1,11 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::tests::{agents_act, create, reconcile, says, service, tasks, update, world};
-use super::{ServiceExpiry, ServiceExpiryLimits};
+use super::{ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits};
 use crate::operations::testing::World;
-use crate::reconcilers::run_once;
+use crate::reconcilers::{Reconcilers, run_once};
 
 /// The newest service deployment.
 async fn newest(world: &World) -> Value {
@@ -60,6 +61,20 @@ async fn a_new_service_has_a_service_deployment_of_its_first_revision() {
     assert_eq!(described["taskDefinition"], world.arn("task-definition/web:1"));
     assert_eq!(described["containerImages"], json!([{"containerName": "main", "image": "busybox"}]));
     assert_eq!((&described["launchType"], &described["createdAt"]), (&json!("EC2"), &made["createdAt"]));
+}
+
+#[tokio::test]
+async fn a_service_deployment_that_is_stopped_goes_back_at_once() {
+    let world = updating(json!({})).await;
+    let scheduler = ServiceScheduler::new(world.engine().clone(), ServiceSchedulerLimits::default());
+    world.engine().observe(Arc::new(scheduler.waker(Reconcilers::new(world.engine().seams().clone()))));
+    run_once(&scheduler).await.unwrap();
+    let arn = service(&world).await["currentServiceDeployment"].clone();
+    world.ok("StopServiceDeployment", json!({"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})).await;
+    // No time passes: nobody looks at every service meanwhile.
+    run_once(&scheduler).await.unwrap();
+    assert_eq!(described(&world, &arn).await["status"], "ROLLBACK_IN_PROGRESS");
+    assert_eq!(service(&world).await["taskDefinition"], world.arn("task-definition/web:1"));
 }
 
 #[tokio::test]
