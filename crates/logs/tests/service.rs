@@ -46,6 +46,21 @@ async fn groups_come_in_pages_by_name() {
         }
     }
     assert_eq!(names, ["a", "b", "c", "d", "e"]);
+    let foreign = logs::DescribeLogGroupsRequest { next_token: Some("a".into()), ..Default::default() };
+    assert_eq!(code(world.service.describe_log_groups(&world.context, foreign).await), "InvalidParameterException");
+}
+
+#[tokio::test]
+async fn a_pattern_finds_groups_by_a_part_of_their_names_in_its_own_case() {
+    let world = World::new().await;
+    for name in ["DataLogs", "/aws/DataLogs", "GroupDataLogs", "datalogs", "Data/log/s", "Groupdata"] {
+        world.create_group(name).await;
+    }
+    let input =
+        logs::DescribeLogGroupsRequest { log_group_name_pattern: Some("DataLogs".into()), ..Default::default() };
+    let groups = world.groups(input).await.log_groups.unwrap();
+    let names: Vec<_> = groups.into_iter().filter_map(|group| group.log_group_name).collect();
+    assert_eq!(names, ["/aws/DataLogs", "DataLogs", "GroupDataLogs"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use longshore_api::ServiceError;
 use longshore_api::logs::{self, LogGroupClass, error};
 
-use super::{group_of_identifier, page_size, required};
+use super::{group_of_identifier, page_size, required, token};
 use crate::{LogStore, Scope};
 
 /// Groups in a page when the caller names no number.
@@ -49,22 +49,22 @@ pub(super) async fn describe(
         )));
     }
     let identifiers = input.log_group_identifiers;
-    let pattern = input.log_group_name_pattern.map(|pattern| pattern.to_lowercase());
+    let pattern = input.log_group_name_pattern;
     let class = input.log_group_class;
     let wanted = |name: &str| {
         input.log_group_name_prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix))
-            && pattern.as_ref().is_none_or(|pattern| name.to_lowercase().contains(pattern))
+            && pattern.as_ref().is_none_or(|pattern| name.contains(pattern))
             && class.as_ref().is_none_or(|class| *class == LogGroupClass::Standard)
             && identifiers.as_ref().is_none_or(|identifiers| {
                 identifiers.iter().any(|identifier| group_of_identifier(scope, identifier) == Some(name))
             })
     };
     let limit = page_size(input.limit, DEFAULT_PAGE);
-    let mut groups = store.groups(scope, input.next_token.as_deref());
+    let mut groups = store.groups(scope, input.next_token.as_deref().map(token::parse_group).transpose()?);
     groups.retain(|(name, _)| wanted(name));
     let more = groups.len() > limit;
     groups.truncate(limit);
-    let next_token = groups.last().filter(|_| more).map(|(name, _)| name.clone());
+    let next_token = groups.last().filter(|_| more).map(|(name, _)| token::group(name));
     let mut described = Vec::new();
     for (name, record) in groups {
         // One that was deleted meanwhile is not there any more.

@@ -26,6 +26,15 @@ pub(super) fn parse_event(token: &str) -> Result<(Direction, EventId), ServiceEr
     Ok((direction, id))
 }
 
+/// Token of DescribeLogGroups: the name of the last group.
+pub(super) fn group(name: &str) -> String {
+    format!("group@{name}")
+}
+
+pub(super) fn parse_group(token: &str) -> Result<&str, ServiceError> {
+    token.strip_prefix("group@").ok_or_else(invalid)
+}
+
 /// Token of DescribeLogStreams. It belongs to one order, which it names.
 pub(super) fn stream(order: &str, cursor: &StreamCursor) -> String {
     format!("{order}@{}@{}", cursor.last_event, cursor.name)
