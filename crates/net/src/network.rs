@@ -389,16 +389,15 @@ fn make_namespace(config: &NetworkConfig, bridge_index: u32, address: Ipv4Addr) 
     // No IPv6 but on loopback: the bridge has none.
     write_sysctl("net/ipv6/conf/default/disable_ipv6", "1");
     let (subnet, name) = (config.subnet, host_link(&config.root_id, config.subnet, address));
-    let veth = || rtnl::add_veth(&name, bridge_index, netns.as_fd(), mac_of(address));
-    if let Err(error) = host.apply(vec![veth()]) {
+    // With br_netfilter a container's use of its own published port is sent back by the bridge itself.
+    let veth =
+        || vec![rtnl::add_veth(&name, bridge_index, netns.as_fd(), mac_of(address)), rtnl::set_hairpin_mode(&name)];
+    if let Err(error) = host.apply(veth()) {
         // Left over from a namespace that is still dying.
         tracing::debug!(%error, name, "making the link again");
         ignore_missing(host.apply(vec![rtnl::delete_link(&name)]))?;
-        host.apply(vec![veth()])?;
+        host.apply(veth())?;
     }
-    // With br_netfilter a container's use of its own published port is sent back by the bridge itself.
-    let hairpin = format!("/sys/class/net/{name}/brport/hairpin_mode");
-    fs::write(&hairpin, "1").map_err(|error| NetError::kernel(format!("writing {hairpin}"), error))?;
     let inside = Rtnl::open()?;
     let (lo, eth0) = (link_index("lo")?, link_index("eth0")?);
     inside.apply(vec![

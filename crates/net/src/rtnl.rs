@@ -9,7 +9,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
+};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -143,6 +145,21 @@ pub(crate) fn add_veth(name: &str, bridge_index: u32, netns: BorrowedFd<'_>, mac
         doing: format!("making veth {name}"),
         message: RouteNetlinkMessage::NewLink(message),
         flags: NLM_F_CREATE | NLM_F_EXCL,
+    }
+}
+
+/// Lets a bridge send back to a link what came from it. Not by sysfs, where a writer turns idly while others change links.
+pub(crate) fn set_hairpin_mode(name: &str) -> Change {
+    let mut message = LinkUnspec::new_with_name(name).build();
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+    ]));
+    // A change, as without the flag that makes links.
+    Change {
+        doing: format!("setting the hairpin mode of link {name}"),
+        message: RouteNetlinkMessage::NewLink(message),
+        flags: 0,
     }
 }
 

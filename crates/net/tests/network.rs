@@ -88,6 +88,9 @@ async fn a_published_port_is_reached_on_loopback_from_another_container_and_from
     let server = root.network.attach().await.unwrap();
     let client = root.network.attach().await.unwrap();
     serve(&server);
+    // Without br_netfilter the last of these works anyway.
+    let mode = format!("/sys/class/net/{}/brport/hairpin_mode", server.host_link);
+    assert_eq!(std::fs::read_to_string(mode).unwrap().trim(), "1");
     let port = free_port();
     root.network.publish(&[published(&server, None, port)]).await.unwrap();
     assert_eq!(read_from(([127, 0, 0, 1], port).into()).unwrap(), "hello");
