@@ -123,7 +123,9 @@ impl Author {
                     self.register(at, &name, image, port);
                     self.at(at, Step::Update { name: name.clone(), definition: Some(name.clone()), desired: None });
                 } else {
-                    let desired = Some(u32::try_from(self.number(0, most)).unwrap_or(1));
+                    // Where nothing is wanted a task definition that never runs is deployed well, and no breaker goes back
+                    // from it when tasks are wanted again.
+                    let desired = Some(u32::try_from(self.number(u64::from(breaker), most)).unwrap_or(1));
                     self.at(at, Step::Update { name: name.clone(), definition: None, desired });
                 }
             }
