@@ -42,4 +42,5 @@ pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, CredentialSource, PullBehavior, host_capacity};
 pub use http::HttpControlPlane;
 pub use plane::ControlPlane;
+pub use registration::capabilities;
 pub use view::{ContainerView, Registry, TaskView};

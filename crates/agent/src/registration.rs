@@ -1,5 +1,7 @@
 //! What the container instance says it is: attributes by which tasks are placed, and resources.
 
+use std::collections::BTreeSet;
+
 use longshore_runtime::RuntimeInfo;
 
 use crate::config::AgentConfig;
@@ -44,15 +46,22 @@ pub(crate) fn registration(
     }
 }
 
-fn attributes(config: &AgentConfig, runtime: &RuntimeInfo, first: bool) -> Vec<Attribute> {
-    let capability = |name: String| Attribute { name, value: None };
-    let valued = |name: &str, value: &str| Attribute { name: name.to_owned(), value: Some(value.to_owned()) };
-    let mut attributes: Vec<Attribute> = CAPABILITIES.iter().map(|name| capability((*name).to_owned())).collect();
-    attributes.extend(runtime.docker_api_versions.iter().map(|version| capability(format!("{REMOTE_API}{version}"))));
+/// The attributes without a value that an agent registers on such a runtime: what works there.
+#[must_use]
+pub fn capabilities(runtime: &RuntimeInfo) -> Vec<String> {
+    let mut names: Vec<String> = CAPABILITIES.map(str::to_owned).into();
+    names.extend(runtime.docker_api_versions.iter().map(|version| format!("{REMOTE_API}{version}")));
     // These three are the agent's own doing, whatever the runtime has.
     let own = ["awslogs", "json-file", "none"].map(str::to_owned);
-    let drivers: std::collections::BTreeSet<&String> = runtime.log_drivers.iter().chain(&own).collect();
-    attributes.extend(drivers.into_iter().map(|driver| capability(format!("{LOG_DRIVER}{driver}"))));
+    let drivers: BTreeSet<&String> = runtime.log_drivers.iter().chain(&own).collect();
+    names.extend(drivers.into_iter().map(|driver| format!("{LOG_DRIVER}{driver}")));
+    names
+}
+
+fn attributes(config: &AgentConfig, runtime: &RuntimeInfo, first: bool) -> Vec<Attribute> {
+    let valued = |name: &str, value: &str| Attribute { name: name.to_owned(), value: Some(value.to_owned()) };
+    let mut attributes: Vec<Attribute> =
+        capabilities(runtime).into_iter().map(|name| Attribute { name, value: None }).collect();
     attributes.push(valued("ecs.os-type", "linux"));
     attributes.push(valued("ecs.os-family", "LINUX"));
     attributes.push(valued("ecs.os-type-detailed", "LINUX"));

@@ -16,6 +16,7 @@ use longshore_client::{Client, ClientError, Credentials, Options, Received, WebS
 use longshore_protocol::acs::{AckRequest, FromAgent, FromServer, HeartbeatAckRequest, PayloadTask};
 use longshore_protocol::query::AcsQuery;
 use longshore_protocol::task::Task;
+use longshore_runtime::RuntimeInfo;
 use longshore_seams::Seams;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -32,31 +33,8 @@ const JOINING: usize = 32;
 const AGAIN: Duration = Duration::from_millis(50);
 /// Zones that the instances are in, in turn.
 const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
-/// Attributes without a value, as an agent registers them.
-const CAPABILITIES: [&str; 22] = [
-    "com.amazonaws.ecs.capability.docker-remote-api.1.17",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.18",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.19",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.20",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.21",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.24",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.25",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.29",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.44",
-    "com.amazonaws.ecs.capability.logging-driver.awslogs",
-    "com.amazonaws.ecs.capability.logging-driver.json-file",
-    "com.amazonaws.ecs.capability.logging-driver.none",
-    "com.amazonaws.ecs.capability.privileged-container",
-    "ecs.capability.container-health-check",
-    "ecs.capability.container-ordering",
-    "ecs.capability.container-restart-policy",
-    "ecs.capability.docker-plugin.local",
-    "ecs.capability.execution-role-awslogs",
-    "ecs.capability.full-sync",
-    "ecs.capability.increased-task-cpu-limit",
-    "ecs.capability.task-cpu-mem-limit",
-    "ecs.capability.task-eni",
-];
+/// Docker API versions of the machines.
+const DOCKER_API_VERSIONS: [&str; 9] = ["1.17", "1.18", "1.19", "1.20", "1.21", "1.24", "1.25", "1.29", "1.44"];
 
 /// What the agents do.
 #[derive(Clone, Copy, Debug)]
@@ -280,7 +258,14 @@ fn registration(number: usize) -> ecs::RegisterContainerInstanceRequest {
         value: value.map(str::to_owned),
         ..ecs::Attribute::default()
     };
-    let mut attributes: Vec<ecs::Attribute> = CAPABILITIES.iter().map(|name| attribute(name, None)).collect();
+    let runtime = RuntimeInfo {
+        name: "docker",
+        version: String::new(),
+        docker_api_versions: DOCKER_API_VERSIONS.map(str::to_owned).into(),
+        log_drivers: Vec::new(),
+    };
+    let mut attributes: Vec<ecs::Attribute> =
+        longshore_agent::capabilities(&runtime).iter().map(|name| attribute(name, None)).collect();
     attributes.push(attribute("ecs.os-type", Some("linux")));
     attributes.push(attribute("ecs.os-family", Some("LINUX")));
     attributes.push(attribute("ecs.cpu-architecture", Some("x86_64")));
