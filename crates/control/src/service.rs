@@ -17,9 +17,9 @@ use crate::operations::{
 };
 use crate::reconcilers::{
     Archiver, ArchiverLimits, ClientTokenExpiry, ClusterExpiry, ContainerInstanceExpiry, DaemonScheduler,
-    DaemonSchedulerLimits, DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, Reconciler, Reconcilers,
-    ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits,
-    TaskDefinitionDeletion,
+    DaemonSchedulerLimits, DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, NoSignals, Reconciler,
+    Reconcilers, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceSignals,
+    TaskDeadlines, TaskDeadlinesLimits, TaskDefinitionDeletion,
 };
 
 /// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
@@ -43,9 +43,15 @@ impl EcsService {
     /// The service over `engine` with its loops running; stopped tasks go to `history`.
     #[must_use]
     pub fn open(engine: Engine, history: History) -> Self {
+        Self::open_with(engine, history, Arc::new(NoSignals))
+    }
+
+    /// As [`EcsService::open`], with what load balancers and alarms say.
+    #[must_use]
+    pub fn open_with(engine: Engine, history: History, signals: Arc<dyn ServiceSignals>) -> Self {
         let service = Self::new(engine);
         let (engine, gateway) = (&service.engine, &service.gateway);
-        let scheduler = ServiceScheduler::new(engine.clone(), ServiceSchedulerLimits::default());
+        let scheduler = ServiceScheduler::new(engine.clone(), ServiceSchedulerLimits::default()).with_signals(signals);
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
         let daemons = DaemonScheduler::new(engine.clone(), DaemonSchedulerLimits::default());
         engine.observe(Arc::new(daemons.waker(service.reconcilers.clone())));

@@ -1,6 +1,7 @@
 //! What must hold at every moment, whatever happens. Nothing here asks the code under test how it counts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use longshore_model::{Id, Scope};
 use crate::executor::{Executor, locked};
 use crate::network::{ACCOUNT, REGION};
 use crate::rollouts;
+use crate::signals;
+use crate::speaker::Speaker;
 use crate::trace::Trace;
 
 /// Something that must never be was.
@@ -35,6 +38,8 @@ pub struct Violation {
 pub(crate) struct Promises {
     pub tasks: BTreeSet<Id>,
     pub stopped: BTreeSet<Id>,
+    /// Tasks whose capacity was taken back.
+    pub reclaimed: BTreeSet<Id>,
     pub services: BTreeSet<String>,
     pub deleted: BTreeSet<String>,
     pub definitions: BTreeSet<(String, u32)>,
@@ -58,6 +63,9 @@ pub(crate) struct Model {
     pub instances: BTreeMap<Id, Arc<ContainerInstanceRecord>>,
     /// Service deployments by id.
     pub deployments: BTreeMap<String, Arc<ServiceDeploymentRecord>>,
+    /// When each task was first seen RUNNING, and each service deployment at all; by the world's time.
+    pub runs_since: BTreeMap<Id, Duration>,
+    pub seen_since: BTreeMap<String, Duration>,
     archived: BTreeSet<Id>,
     definitions: BTreeSet<(String, u32)>,
 }
@@ -70,6 +78,9 @@ pub(crate) struct Checks(Arc<Inner>);
 struct Inner {
     executor: Executor,
     trace: Trace,
+    speaker: Speaker,
+    /// The server's clock was set: its times are not the world's.
+    server_clock_set: AtomicBool,
     model: Mutex<Model>,
     promises: Mutex<Promises>,
     violation: Mutex<Option<Violation>>,
@@ -84,9 +95,21 @@ fn service_of(task: &TaskRecord) -> Option<&str> {
 }
 
 impl Checks {
-    pub fn new(executor: Executor, trace: Trace) -> Self {
-        let (model, promises) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { executor, trace, model, promises, violation: Mutex::default() }))
+    pub fn new(executor: Executor, trace: Trace, speaker: Speaker) -> Self {
+        Self(Arc::new(Inner {
+            executor,
+            trace,
+            speaker,
+            server_clock_set: AtomicBool::new(false),
+            model: Mutex::default(),
+            promises: Mutex::default(),
+            violation: Mutex::default(),
+        }))
+    }
+
+    /// The server's clock was set.
+    pub fn note_server_clock(&self) {
+        self.0.server_clock_set.store(true, Ordering::Relaxed);
     }
 
     /// Notes a violation; the first one stands.
@@ -112,16 +135,29 @@ impl Checks {
     pub fn reload(&self, state: &State) {
         let scope = Scope::new(ACCOUNT, REGION);
         let records = state.scope(&scope);
+        let now = self.0.executor.now();
         {
             let mut model = locked(&self.0.model);
-            let archived = std::mem::take(&mut model.archived);
-            *model = Model { archived, ..Model::default() };
+            let before = std::mem::take(&mut *model);
+            *model = Model {
+                archived: before.archived,
+                runs_since: before.runs_since,
+                seen_since: before.seen_since,
+                ..Model::default()
+            };
             for cluster in records.clusters.values() {
                 model.tasks.extend(cluster.tasks.iter().map(|(id, task)| (*id, task.clone())));
+                // Nobody saw the commits that a crash let through.
+                for task in cluster.tasks.values().filter(|task| task.last_status == TaskStatus::Running) {
+                    model.runs_since.entry(task.id).or_insert(Duration::ZERO);
+                }
                 model.services.extend(cluster.services.iter().map(|(name, it)| (name.clone(), it.clone())));
                 model.instances.extend(cluster.instances.iter().map(|(id, it)| (*id, it.record.clone())));
                 let deployments = cluster.service_history.values().flat_map(|history| history.deployments.values());
-                model.deployments.extend(deployments.map(|it| (it.id.clone(), it.clone())));
+                for it in deployments {
+                    model.seen_since.entry(it.id.clone()).or_insert(now);
+                    model.deployments.insert(it.id.clone(), it.clone());
+                }
             }
             for (name, family) in &records.families {
                 model.definitions.extend(family.revisions.keys().map(|revision| (name.clone(), *revision)));
@@ -141,6 +177,10 @@ impl Checks {
                 .iter()
                 .find(|id| model.tasks.get(id).is_some_and(|task| task.desired_status == DesiredStatus::Running));
             let unstopped = unstopped.map(|id| format!("StopTask of {id}"));
+            let kept = promises.reclaimed.iter().find(|id| {
+                model.tasks.get(id).is_some_and(|task| task.stop_code != Some(TaskStopCode::TerminationNotice))
+            });
+            let kept = kept.map(|id| format!("InterruptFargateTasks of {id}"));
             let gone = promises.services.iter().find(|name| !model.services.contains_key(*name));
             let gone = gone.map(|name| format!("CreateService of {name}"));
             let undeleted = promises
@@ -158,7 +198,7 @@ impl Checks {
             });
             let changed = changed.map(|(name, allowed)| format!("UpdateService of {name}: {allowed:?} tasks"));
             let rollout = rollouts::broken_promise(model, &promises);
-            lost.or(unstopped).or(gone).or(undeleted).or(undefined).or(changed).or(rollout)
+            lost.or(unstopped).or(kept).or(gone).or(undeleted).or(undefined).or(changed).or(rollout)
         });
         if let Some(what) = broken {
             self.violate("acknowledged-call-lost", what);
@@ -168,11 +208,15 @@ impl Checks {
     fn take(&self, changes: &[Change]) {
         let mut before: BTreeMap<Id, Option<Arc<TaskRecord>>> = BTreeMap::new();
         let mut moved = Vec::new();
+        let now = self.0.executor.now();
         {
             let mut model = locked(&self.0.model);
             for change in changes {
                 match change {
                     Change::PutTask(_, task) => {
+                        if task.last_status == TaskStatus::Running {
+                            model.runs_since.entry(task.id).or_insert(now);
+                        }
                         let old = model.tasks.insert(task.id, task.clone());
                         before.entry(task.id).or_insert(old);
                     }
@@ -184,6 +228,7 @@ impl Checks {
                         model.services.insert(service.name.clone(), service.clone());
                     }
                     Change::PutServiceDeployment(_, deployment) => {
+                        model.seen_since.entry(deployment.id.clone()).or_insert(now);
                         let old = model.deployments.insert(deployment.id.clone(), deployment.clone());
                         moved.extend(old.map(|old| (old, deployment.clone())));
                     }
@@ -214,6 +259,9 @@ impl Checks {
         for (old, new) in &moved {
             if let Some(what) = rollouts::wrong_move(old, new) {
                 self.violate("deployment-out-of-order", what);
+            }
+            if let Some((rule, what)) = signals::wrong_outcome(&self.0.speaker, old, new, now) {
+                self.violate(rule, what);
             }
         }
         for change in changes {
@@ -254,6 +302,13 @@ impl Checks {
             }
         }
         let Some(old) = old else { return self.check_placement(new) };
+        let clock_set = self.0.server_clock_set.load(Ordering::Relaxed);
+        let now = self.0.executor.now();
+        let wrong = self
+            .look(|model| signals::wrong_replacement(model, &self.0.speaker, old, new, (!clock_set).then_some(now)));
+        if let Some((rule, what)) = wrong {
+            self.violate(rule, what);
+        }
         if new.last_status < old.last_status {
             let (from, to) = (old.last_status.as_str(), new.last_status.as_str());
             self.violate("task-went-back", format!("task {id} went from {from} to {to}"));
@@ -313,7 +368,7 @@ impl Checks {
                         pairs.any(|(old, new)| {
                             service_of(new) == Some(name)
                                 && rollouts::is_blue(service, new)
-                                && Self::is_scaled_in_with(model, old, new)
+                                && self.is_scaled_in_with(model, old, new)
                         })
                     };
                     let has_started = |source: &str| {
@@ -334,8 +389,17 @@ impl Checks {
                 if started.contains(name) && total > cap {
                     return Some(("above-maximum", format!("service {name}: {total} tasks, at most {cap}")));
                 }
+                // While old tasks make way for new ones, a new one counts when its load balancer has decided.
+                let scaled_in = after.iter().filter_map(|(old, new)| Some((old.as_deref()?, new)));
+                let mut scaled_in = scaled_in
+                    .filter(|(old, new)| service_of(new) == Some(name) && self.is_scaled_in_with(model, old, new));
+                let primary = service.deployments.first().map(|it| it.id.as_str());
+                let rolls =
+                    signals::is_balanced(service) && scaled_in.all(|(_, new)| new.started_by.as_deref() != primary);
                 let running = count(&|task| {
-                    task.last_status == TaskStatus::Running && task.desired_status == DesiredStatus::Running
+                    task.last_status == TaskStatus::Running
+                        && task.desired_status == DesiredStatus::Running
+                        && (!rolls || self.0.speaker.has_decided(task.id))
                 });
                 if stopped.contains(name) && service.status == ServiceStatus::Active && running < floor {
                     let what = format!("service {name}: {running} tasks stay, at least {floor} must");
@@ -351,13 +415,15 @@ impl Checks {
 
     /// Whether the service scheduler stopped a task that was well and where it may be.
     fn is_scaled_in(&self, old: &TaskRecord, new: &TaskRecord) -> bool {
-        self.look(|model| Self::is_scaled_in_with(model, old, new))
+        self.look(|model| self.is_scaled_in_with(model, old, new))
     }
 
-    fn is_scaled_in_with(model: &Model, old: &TaskRecord, new: &TaskRecord) -> bool {
+    fn is_scaled_in_with(&self, model: &Model, old: &TaskRecord, new: &TaskRecord) -> bool {
         let told = old.desired_status == DesiredStatus::Running && new.desired_status == DesiredStatus::Stopped;
         let scheduler = new.stop_code == Some(TaskStopCode::ServiceSchedulerInitiated);
-        let well = old.last_status == TaskStatus::Running && old.health != Some(HealthStatus::Unhealthy);
+        let well = old.last_status == TaskStatus::Running
+            && old.health != Some(HealthStatus::Unhealthy)
+            && !self.0.speaker.is_sick(old.id);
         let instance = old.container_instance.and_then(|id| model.instances.get(&id));
         let stays = instance.is_some_and(|instance| instance.status == ContainerInstanceStatus::Active);
         told && scheduler && well && stays

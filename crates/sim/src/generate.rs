@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_seams::{Random, SeededRandom};
 
-use crate::story::{Pause, Program, Rollout, Shift, Step, Story};
+use crate::story::{OnAlarm, Pause, Program, Rollout, Shift, Step, Story};
 
 /// When the last thing happens, seconds.
 const END: u64 = 300;
@@ -88,7 +88,7 @@ impl Author {
         );
     }
 
-    fn register(&mut self, at: Duration, family: &str, image: &str, port: u16) {
+    fn register(&mut self, at: Duration, family: &str, image: &str, port: Option<u16>) {
         let (cpu, memory) = (self.small(1, 3) * 64, self.small(1, 3) * 64);
         let (family, image) = (family.to_owned(), image.to_owned());
         self.at(at, Step::Register { family, image, cpu, memory, port, fargate: false });
@@ -97,24 +97,45 @@ impl Author {
     fn services(&mut self) {
         for number in 0..self.number(1, 3) {
             let name = format!("s{number}");
-            let port = if number == 0 && self.chance(40) { 8080 } else { 0 };
+            let fixed = number == 0 && self.chance(40);
+            // A port is there once: old and new tasks with it can't stand side by side.
+            let rollout = if self.roomy && !fixed && self.chance(50) { Some(self.rollout()) } else { None };
+            let staged = rollout.is_some();
+            let grace = (!fixed && !staged && self.chance(35)).then(|| Duration::from_secs(self.number(0, 60)));
+            let port = if fixed { Some(8080) } else { grace.map(|_| 0) };
             let image = self.one_of(&["plain", "slow", "deaf"]);
             self.register(Duration::from_secs(1), &name, image, port);
             // A port is there once a machine, and a machine may be away.
-            let most = if port > 0 { self.machines.len() as u64 - 1 } else { 6 };
+            let most = if fixed { self.machines.len() as u64 - 1 } else { 6 };
             let desired = u32::try_from(self.number(1, most)).unwrap_or(1);
-            let (minimum, maximum) = self.bounds(desired, port > 0);
+            let (minimum, maximum) = self.bounds(desired, fixed);
             let breaker = self.chance(40);
-            let (definition, fargate) = (name.clone(), false);
-            // A port is there once: old and new tasks with it can't stand side by side.
-            let rollout = if self.roomy && port == 0 && self.chance(50) { Some(self.rollout()) } else { None };
-            let staged = rollout.is_some();
+            let alarm = self.alarm();
+            let (definition, fargate, spot) = (name.clone(), false, false);
             let at = self.time(2, 20);
-            let service =
-                Step::Service { name: name.clone(), definition, desired, minimum, maximum, breaker, fargate, rollout };
+            let service = Step::Service {
+                name: name.clone(),
+                definition,
+                desired,
+                minimum,
+                maximum,
+                breaker,
+                alarm,
+                grace,
+                fargate,
+                spot,
+                rollout,
+            };
             self.at(at, service);
             if staged {
                 self.interventions(&name);
+            }
+            if alarm.is_some() {
+                self.alarms(&name);
+            }
+            for _ in 0..grace.map_or(0, |_| self.number(0, 3)) {
+                let at = self.time(30, END);
+                self.at(at, Step::Sicken { name: name.clone() });
             }
             for _ in 0..self.number(0, 2) {
                 let at = self.time(40, END - 40);
@@ -132,7 +153,7 @@ impl Author {
             if breaker && self.chance(50) {
                 let at = self.time(100, END - 40);
                 // One that runs and ends would be started again and again, as in ECS: this one never runs.
-                self.register(at, "bad", "missing", 0);
+                self.register(at, "bad", "missing", Some(0));
                 self.at(at, Step::Update { name: name.clone(), definition: Some("bad".to_owned()), desired: None });
             }
             if self.chance(10) {
@@ -147,7 +168,7 @@ impl Author {
             self.fargate();
         }
         if self.chance(40) {
-            self.register(Duration::from_secs(1), "everywhere", "plain", 0);
+            self.register(Duration::from_secs(1), "everywhere", "plain", None);
             let at = self.time(2, 60);
             self.at(at, Step::Daemon { name: "d".to_owned(), definition: "everywhere".to_owned() });
         }
@@ -178,6 +199,18 @@ impl Author {
         Rollout { shift, bake: self.minutes(0, 3), pause }
     }
 
+    fn alarm(&self) -> Option<OnAlarm> {
+        self.chance(30).then(|| self.one_of(&[OnAlarm::Stops, OnAlarm::RollsBack, OnAlarm::RollsBack]))
+    }
+
+    /// The alarm of a service goes off, whether it is deployed just then or not.
+    fn alarms(&mut self, name: &str) {
+        for _ in 0..self.number(0, 2) {
+            let (at, lasts) = (self.time(20, END), self.one_of(&[self.time(1, 10), self.time(10, 120)]));
+            self.at(at, Step::Alarm { name: name.to_owned(), lasts });
+        }
+    }
+
     /// Somebody steps in while a deployment with stages goes on.
     fn interventions(&mut self, name: &str) {
         for _ in 0..self.number(0, 2) {
@@ -194,7 +227,7 @@ impl Author {
     /// A service whose deployments somebody else decides about.
     fn external(&mut self) {
         let (name, family) = ("x".to_owned(), "x");
-        self.register(Duration::from_secs(1), family, "plain", 0);
+        self.register(Duration::from_secs(1), family, "plain", None);
         let desired = self.small(1, 5);
         self.at(Duration::from_secs(2), Step::External { name: name.clone(), desired });
         let first = Step::TaskSet { name: name.clone(), definition: family.to_owned(), scale: 100 };
@@ -203,7 +236,7 @@ impl Author {
         for _ in 0..self.number(1, 2) {
             let mut at = self.time(30, END - 60);
             let image = self.one_of(&["plain", "slow", "deaf"]);
-            self.register(at, family, image, 0);
+            self.register(at, family, image, None);
             let scale = self.one_of(&[10, 50, 100]);
             self.at(at, Step::TaskSet { name: name.clone(), definition: family.to_owned(), scale });
             at += self.time(1, 30);
@@ -232,11 +265,12 @@ impl Author {
             image: image.to_owned(),
             cpu: 256,
             memory: 512,
-            port: 0,
+            port: None,
             fargate: true,
         };
         self.at(Duration::from_secs(1), register(image));
         let (minimum, maximum) = self.bounds(2, false);
+        let (alarm, spot) = (self.alarm(), self.chance(50));
         let service = Step::Service {
             name: "lent".to_owned(),
             definition: "lent".to_owned(),
@@ -244,11 +278,22 @@ impl Author {
             minimum,
             maximum,
             breaker: self.chance(40),
+            alarm,
+            grace: None,
             fargate: true,
+            spot,
             rollout: self.chance(35).then(|| self.rollout()),
         };
         let at = self.time(2, 20);
         self.at(at, service);
+        if alarm.is_some() {
+            self.alarms("lent");
+        }
+        let reclaims = if spot { self.number(0, 3) } else { 0 };
+        for _ in 0..reclaims {
+            let (at, count) = (self.time(20, END), self.small(1, 3));
+            self.at(at, Step::Reclaim { count });
+        }
         if self.chance(60) {
             let (at, image) = (self.time(40, END - 40), self.one_of(&["plain", "slow", "deaf"]));
             self.at(at, register(image));
@@ -273,7 +318,7 @@ impl Author {
     fn work(&mut self) {
         for number in 0..self.number(0, 3) {
             let (family, image) = (format!("job{number}"), self.one_of(&["plain", "done", "slow", "deaf", "broken"]));
-            self.register(Duration::from_secs(1), &family, image, 0);
+            self.register(Duration::from_secs(1), &family, image, None);
             let at = self.time(2, END);
             let count = self.small(1, 4);
             self.at(at, Step::Run { definition: family, count, fargate: false });

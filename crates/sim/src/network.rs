@@ -15,8 +15,7 @@ use longshore_agent::plane::{
     AgentCredentials, CallError, CallResult, ConnectError, Connection, Endpoints, Incoming, InstanceRegistration,
     Joined, LogEvent, LogStreamName, Outgoing, RegisteredInstance, TaskStateChange,
 };
-use longshore_api::{JsonWriter, ServiceError, Shape, Value, ecs, from_value, to_value};
-use longshore_control::service::EcsService;
+use longshore_api::{JsonWriter, ServiceError, Shape, Value, ecs, from_value, longshore, to_value};
 use longshore_protocol::query::{AcsQuery, TcsQuery};
 use longshore_protocol::tcs::SignedFrame;
 use longshore_seams::{BoxFuture, Clock, Random, SeededRandom};
@@ -28,7 +27,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::executor::{Executor, Process, between, locked};
-use crate::server::Server;
+use crate::server::{Open, Server};
 
 /// Account of everything in a world.
 pub(crate) const ACCOUNT: &str = "123456789012";
@@ -151,9 +150,7 @@ impl Network {
         let context = self.context(principal);
         let perform = |input: Value| {
             let context = context.clone();
-            self.0
-                .server
-                .ask(move |service| Box::pin(async move { perform(&service, &context, operation, &input).await }))
+            self.0.server.ask(move |open| Box::pin(async move { perform(&open, &context, operation, &input).await }))
         };
         if self.chance(weather.twice_per_mille) {
             drop(perform(input.clone()));
@@ -192,7 +189,7 @@ impl Network {
         &self,
         machine: &str,
         frames: fn(String) -> String,
-        serve: impl FnOnce(EcsService, DuplexStream) -> BoxFuture<'static, Result<(), ServiceError>>,
+        serve: impl FnOnce(Open, DuplexStream) -> BoxFuture<'static, Result<(), ServiceError>>,
     ) -> Result<Connection, ConnectError> {
         self.way().await;
         let unreachable = |why: &str| ConnectError::Unreachable(why.to_owned());
@@ -201,7 +198,7 @@ impl Network {
             return Err(unreachable("no answer"));
         }
         let (here, there) = tokio::io::duplex(1 << 20);
-        let served = self.0.server.ask(move |service| serve(service, there));
+        let served = self.0.server.ask(move |open| serve(open, there));
         let Some(mut served) = served else { return Err(unreachable("connection refused")) };
         self.way().await;
         if let Ok(Err(error)) = served.try_recv() {
@@ -301,15 +298,16 @@ impl Pump {
 }
 
 async fn perform(
-    service: &EcsService,
+    open: &Open,
     context: &RequestContext,
     operation: &'static str,
     input: &Value,
 ) -> Result<Value, ServiceError> {
-    let Some(operation) = ecs::MODEL.operation(operation) else {
-        return Err(ServiceError::client("UnknownOperationException", operation));
+    let output = match (ecs::MODEL.operation(operation), longshore::MODEL.operation(operation)) {
+        (Some(operation), _) => Service::call(&open.ecs, context, operation, input).await?,
+        (None, Some(operation)) => Service::call(&*open.admin, context, operation, input).await?,
+        (None, None) => return Err(ServiceError::client("UnknownOperationException", operation)),
     };
-    let output = Service::call(service, context, operation, input).await?;
     let mut writer = JsonWriter::new();
     output.write(&mut writer);
     Value::from_json(&writer.into_bytes()).map_err(|error| ServiceError::server("Unreadable", error.to_string()))
@@ -435,8 +433,8 @@ impl ControlPlane for AgentNetwork {
         query: &'a AcsQuery,
     ) -> BoxFuture<'a, Result<Connection, ConnectError>> {
         let (context, query) = (self.context(), query.clone());
-        Box::pin(self.network.connect(&self.machine, plain, move |service, socket| {
-            Box::pin(async move { service.gateway.serve_acs(&context, &query, socket).await })
+        Box::pin(self.network.connect(&self.machine, plain, move |open, socket| {
+            Box::pin(async move { open.ecs.gateway.serve_acs(&context, &query, socket).await })
         }))
     }
 
@@ -446,8 +444,8 @@ impl ControlPlane for AgentNetwork {
         query: &'a TcsQuery,
     ) -> BoxFuture<'a, Result<Connection, ConnectError>> {
         let (context, query) = (self.context(), query.clone());
-        Box::pin(self.network.connect(&self.machine, signed, move |service, socket| {
-            Box::pin(async move { service.gateway.serve_tcs(&context, &query, socket).await })
+        Box::pin(self.network.connect(&self.machine, signed, move |open, socket| {
+            Box::pin(async move { open.ecs.gateway.serve_tcs(&context, &query, socket).await })
         }))
     }
 }

@@ -20,7 +20,7 @@ use crate::executor::{Executor, locked};
 use crate::machine::{Ended, grant_of};
 use crate::network::{ACCOUNT, Network, NoAnswer, REGION};
 use crate::server::Server;
-use crate::story::{Rollout, Shift, Step};
+use crate::story::{OnAlarm, Rollout, Shift, Step};
 use crate::trace::Trace;
 
 /// The operator's own machine.
@@ -29,6 +29,8 @@ pub(crate) const OPERATOR: &str = "operator";
 const AGAIN: Duration = Duration::from_secs(1);
 /// Until tasks that found no room are tried again.
 const ROOM: Duration = Duration::from_secs(5);
+/// The port on which containers listen, if they do.
+const PORT: u16 = 80;
 /// Tries to run tasks that find no room.
 const TRIES: u32 = 100;
 
@@ -72,7 +74,8 @@ impl Operator {
         let open = Arc::new(AtomicUsize::new(0));
         let (executor, left) = (self.executor.clone(), open.clone());
         let work = async move {
-            self.call("CreateCluster", &json!({})).await.ok();
+            let providers = json!({"capacityProviders": ["FARGATE", "FARGATE_SPOT"]});
+            self.call("CreateCluster", &providers).await.ok();
             while let Some(step) = queue.recv().await {
                 self.perform(step).await;
                 left.fetch_sub(1, Ordering::Relaxed);
@@ -112,8 +115,8 @@ impl Operator {
             Step::Machine { name, .. } => self.join(name).await,
             Step::Register { family, image, cpu, memory, port, fargate } => {
                 let mut main = json!({"name": "main", "image": image, "cpu": cpu, "memory": memory, "essential": true});
-                if port > 0 {
-                    main["portMappings"] = json!([{"containerPort": 80, "hostPort": port}]);
+                if let Some(port) = port {
+                    main["portMappings"] = json!([{"containerPort": PORT, "hostPort": port}]);
                 }
                 let mut request = json!({"family": family, "containerDefinitions": [main]});
                 if fargate {
@@ -124,20 +127,9 @@ impl Operator {
                 }
                 self.register(&family, &request).await;
             }
-            Step::Service { name, definition, desired, minimum, maximum, breaker, fargate, rollout } => {
-                let mut configuration = json!({"minimumHealthyPercent": minimum, "maximumPercent": maximum});
-                configuration["deploymentCircuitBreaker"] = json!({"enable": breaker, "rollback": breaker});
-                if let Some(rollout) = &rollout {
-                    add_rollout(&mut configuration, rollout);
-                }
-                let mut request = json!({
-                    "serviceName": name, "taskDefinition": definition, "desiredCount": desired,
-                    "deploymentConfiguration": configuration, "clientToken": self.random.uuid(),
-                });
-                if fargate {
-                    on_fargate(&mut request);
-                }
-                self.create_service(&name, Some(desired), &request).await;
+            Step::Service { ref name, desired, .. } => {
+                let request = service_request(&step, self.random.uuid());
+                self.create_service(name, Some(desired), &request).await;
             }
             Step::External { name, desired } => {
                 let request = json!({
@@ -175,6 +167,7 @@ impl Operator {
             }
             Step::Run { definition, count, fargate } => self.run(&definition, count, fargate).await,
             Step::StopAny => self.stop_any().await,
+            Step::Reclaim { count } => self.reclaim(count).await,
             Step::Drain { name } => self.set_state(&name, "DRAINING").await,
             Step::Activate { name } => self.set_state(&name, "ACTIVE").await,
             _ => {}
@@ -192,9 +185,9 @@ impl Operator {
                 container_instance: None,
                 created_at: self.server.clock().now(),
             };
-            let granted = self.server.ask(move |service| {
+            let granted = self.server.ask(move |open| {
                 Box::pin(async move {
-                    service
+                    open.ecs
                         .engine
                         .write(|state, changes| {
                             if !state.grants.contains_key(&record.id) {
@@ -276,7 +269,7 @@ impl Operator {
             let token = self.random.uuid();
             let mut request = json!({"taskDefinition": definition, "count": left.min(10), "clientToken": token});
             if fargate {
-                on_fargate(&mut request);
+                on_fargate(&mut request, false);
             }
             let Ok(answer) = self.call("RunTask", &request).await else { return };
             let tasks = answer["tasks"].as_array().cloned().unwrap_or_default();
@@ -398,6 +391,15 @@ impl Operator {
         }
     }
 
+    /// Takes capacity of FARGATE_SPOT back, as the operator of the machines may.
+    async fn reclaim(&self, count: u32) {
+        let request = json!({"interruption": "SPOT_INTERRUPTION", "count": count});
+        let Ok(answer) = self.call("InterruptFargateTasks", &request).await else { return };
+        let arns = answer["taskArns"].as_array().cloned().unwrap_or_default();
+        let ids = arns.iter().filter_map(|arn| arn.as_str()?.rsplit('/').next()?.parse::<Id>().ok());
+        self.checks.promise(|promises| promises.reclaimed.extend(ids));
+    }
+
     async fn set_state(&self, machine: &str, status: &str) {
         let grant = grant_of(machine);
         let known = self.checks.look(|model| {
@@ -410,9 +412,44 @@ impl Operator {
     }
 }
 
-/// Makes a call's tasks Fargate's.
-fn on_fargate(request: &mut Json) {
-    request["launchType"] = json!("FARGATE");
+/// CreateService as a story's service wants it.
+fn service_request(step: &Step, token: String) -> Json {
+    let Step::Service { name, definition, desired, minimum, maximum, breaker, alarm, grace, fargate, spot, rollout } =
+        step
+    else {
+        return Json::Null;
+    };
+    let mut configuration = json!({"minimumHealthyPercent": minimum, "maximumPercent": maximum});
+    configuration["deploymentCircuitBreaker"] = json!({"enable": breaker, "rollback": breaker});
+    if let Some(rollout) = rollout {
+        add_rollout(&mut configuration, rollout);
+    }
+    if let Some(alarm) = alarm {
+        let rollback = *alarm == OnAlarm::RollsBack;
+        configuration["alarms"] = json!({"alarmNames": [name], "enable": true, "rollback": rollback});
+    }
+    let mut request = json!({
+        "serviceName": name, "taskDefinition": definition, "desiredCount": desired,
+        "deploymentConfiguration": configuration, "clientToken": token,
+    });
+    if let Some(grace) = grace {
+        request["healthCheckGracePeriodSeconds"] = json!(grace.as_secs());
+        let group = format!("arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup/{name}/0123456789abcdef");
+        request["loadBalancers"] = json!([{"targetGroupArn": group, "containerName": "main", "containerPort": PORT}]);
+    }
+    if *fargate {
+        on_fargate(&mut request, *spot);
+    }
+    request
+}
+
+/// Makes a call's tasks Fargate's, or FARGATE_SPOT's.
+fn on_fargate(request: &mut Json, spot: bool) {
+    if spot {
+        request["capacityProviderStrategy"] = json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]);
+    } else {
+        request["launchType"] = json!("FARGATE");
+    }
     request["networkConfiguration"] = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
 }
 

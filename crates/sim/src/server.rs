@@ -3,15 +3,20 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use longshore_control::accounts::Accounts;
+use longshore_control::admin::{AdminService, ServerInfo};
 use longshore_control::engine::{CommitObserver, Engine};
 use longshore_control::history::History;
+use longshore_control::keyring::Keyring;
 use longshore_control::service::EcsService;
 use longshore_seams::{BoxFuture, Random, Seams, SeededRandom};
 use longshore_store::memory::{Memory, MemoryOptions};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::SimDisk;
 use crate::executor::{Executor, Process, ProcessSpawner, SimClock, locked};
+use crate::network::REGION;
+use crate::speaker::Speaker;
 use crate::store::SimStore;
 
 /// The server through all its lives. Clones share it.
@@ -22,7 +27,36 @@ struct Inner {
     executor: Executor,
     pub clock: Arc<SimClock>,
     random: Arc<SeededRandom>,
+    speaker: Speaker,
     state: Mutex<State>,
+}
+
+/// What the server answers with, once it has loaded.
+#[derive(Clone)]
+pub(crate) struct Open {
+    /// The ECS API, and the loops.
+    pub ecs: EcsService,
+    /// Longshore's own API.
+    pub admin: Arc<AdminService>,
+}
+
+impl Open {
+    fn new(engine: Engine, history: History, speaker: Speaker, seams: &Seams) -> Self {
+        let events = history.events().clone();
+        let ecs = EcsService::open_with(engine, history, Arc::new(speaker));
+        let info = ServerInfo {
+            version: String::new(),
+            data_directory_id: String::new(),
+            region: REGION.to_owned(),
+            started_at: seams.clock.now(),
+        };
+        let accounts = Accounts::new(ecs.engine.clone(), Arc::new(Keyring::generate(&*seams.random)));
+        // Nobody asks it to shut down.
+        let (shutdown, _) = mpsc::channel(1);
+        let engine = ecs.engine.clone();
+        let admin = AdminService { engine, accounts, info, reconcilers: ecs.reconcilers(), events, shutdown };
+        Self { ecs, admin: Arc::new(admin) }
+    }
 }
 
 struct State {
@@ -32,7 +66,7 @@ struct State {
     /// The latest life, from when it was started until it is killed.
     life: Option<Life>,
     /// The control plane, once it has loaded.
-    open: Option<EcsService>,
+    open: Option<Open>,
     failed: bool,
 }
 
@@ -42,7 +76,7 @@ struct Life {
 }
 
 impl Server {
-    pub fn new(executor: Executor, seed: u64) -> Self {
+    pub fn new(executor: Executor, speaker: Speaker, seed: u64) -> Self {
         let state = State {
             durable: Arc::new(Memory::new(MemoryOptions::default())),
             disk: SimDisk::default(),
@@ -55,6 +89,7 @@ impl Server {
             clock: Arc::new(SimClock::new(executor.clone())),
             random: Arc::new(SeededRandom::new(seed ^ 0x7365_7276)),
             executor,
+            speaker,
             state: Mutex::new(state),
         }))
     }
@@ -93,9 +128,9 @@ impl Server {
             let Ok(history) = History::open(Path::new("/server/history"), &seams) else {
                 return locked(&server.0.state).failed = true;
             };
-            let service = EcsService::open(engine, history);
-            service.engine.observe(opened(&service));
-            locked(&server.0.state).open = Some(service);
+            let open = Open::new(engine, history, server.0.speaker.clone(), &seams);
+            open.ecs.engine.observe(opened(&open.ecs));
+            locked(&server.0.state).open = Some(open);
         };
         self.0.executor.spawn(process, "server", Box::pin(open));
     }
@@ -132,7 +167,7 @@ impl Server {
     }
 
     /// The control plane, while it is up.
-    pub fn open(&self) -> Option<EcsService> {
+    pub fn open(&self) -> Option<Open> {
         let state = locked(&self.0.state);
         state.open.clone().filter(|_| !state.failed)
     }
@@ -140,12 +175,12 @@ impl Server {
     /// Does `work` in the server's process; `None` when nobody listens. The answer never comes when it is killed.
     pub fn ask<T: Send + 'static>(
         &self,
-        work: impl FnOnce(EcsService) -> BoxFuture<'static, T>,
+        work: impl FnOnce(Open) -> BoxFuture<'static, T>,
     ) -> Option<oneshot::Receiver<T>> {
-        let service = self.open()?;
+        let open = self.open()?;
         let process = locked(&self.0.state).life.as_ref()?.process;
         let (answer, answered) = oneshot::channel();
-        let work = work(service);
+        let work = work(open);
         self.0.executor.spawn(
             process,
             "server",

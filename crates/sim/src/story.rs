@@ -48,7 +48,8 @@ pub enum Step {
         /// So many pulls fail first.
         fails: u32,
     },
-    /// A task definition of one container (`register FAMILY image NAME cpu N memory MIB [port N] [fargate]`).
+    /// A task definition of one container (`register FAMILY image NAME cpu N memory MIB [port N] [fargate]`; port 0 is
+    /// any that is free).
     Register {
         /// The family.
         family: String,
@@ -58,13 +59,13 @@ pub enum Step {
         cpu: u32,
         /// MiB.
         memory: u32,
-        /// A fixed host port; 0 for none.
-        port: u16,
+        /// The host port; none when the container has no port.
+        port: Option<u16>,
         /// Whether it is for Fargate.
         fargate: bool,
     },
-    /// A service is made (`service NAME of FAMILY desired N minimum P maximum P [breaker] [fargate] [STRATEGY]`; for the
-    /// strategy see [`Rollout`]).
+    /// A service is made (`service NAME of FAMILY desired N minimum P maximum P [breaker] [alarm stops|alarm rolls back]
+    /// [balanced grace TIME] [fargate [spot]] [STRATEGY]`; for the strategy see [`Rollout`]).
     Service {
         /// Its name.
         name: String,
@@ -78,8 +79,14 @@ pub enum Step {
         maximum: u32,
         /// Whether it has a circuit breaker that rolls back.
         breaker: bool,
+        /// What becomes of a deployment when the alarm of the service's name goes off; none when nobody watches it.
+        alarm: Option<OnAlarm>,
+        /// How long its load balancer's health checks do not count, if it has one.
+        grace: Option<Duration>,
         /// Whether its tasks run on Fargate.
         fargate: bool,
+        /// Whether they are placed by FARGATE_SPOT.
+        spot: bool,
         /// How it is deployed, when not by rolling updates.
         rollout: Option<Rollout>,
     },
@@ -160,6 +167,23 @@ pub enum Step {
     },
     /// One of the standalone tasks is stopped (`stop any task`).
     StopAny,
+    /// Fargate takes the capacity of FARGATE_SPOT back below so many tasks (`reclaim N spot tasks`).
+    Reclaim {
+        /// How many, at the most.
+        count: u32,
+    },
+    /// The alarm of a service is in the state ALARM for a while (`alarm NAME for TIME`).
+    Alarm {
+        /// The service.
+        name: String,
+        /// How long.
+        lasts: Duration,
+    },
+    /// One of a service's tasks fails the health checks of its load balancer from now on (`sicken NAME`).
+    Sicken {
+        /// The service.
+        name: String,
+    },
     /// A machine takes no more tasks and gives its service tasks away (`drain NAME`).
     Drain {
         /// The machine.
@@ -235,6 +259,15 @@ pub enum Step {
         /// The longest way.
         delay: Duration,
     },
+}
+
+/// What becomes of a deployment when an alarm goes off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnAlarm {
+    /// It stops (`alarm stops`).
+    Stops,
+    /// The one before it comes back (`alarm rolls back`).
+    RollsBack,
 }
 
 /// How a service is deployed when not by rolling updates: `blue-green`, `canary PERCENT every TIME` or

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState};
+use longshore_model::Id;
 use longshore_model::fargate::LENDING;
 use longshore_model::records::{
     ContainerInstanceRecord, ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus,
@@ -19,6 +20,8 @@ use crate::network::{Network, Weather};
 use crate::operator::{Desk, Operator};
 use crate::rollouts;
 use crate::server::Server;
+use crate::signals;
+use crate::speaker::Speaker;
 use crate::story::{Expectation, Step, Story};
 use crate::trace::Trace;
 
@@ -75,6 +78,7 @@ enum Happening {
     Hear(String),
     DiskFree(String),
     RuntimeUp(String),
+    AlarmOver(String),
 }
 
 struct World {
@@ -82,6 +86,9 @@ struct World {
     trace: Trace,
     checks: Checks,
     server: Server,
+    /// Since when the server has been up.
+    up_since: Option<Duration>,
+    speaker: Speaker,
     network: Network,
     machines: BTreeMap<String, Machine>,
     images: Vec<Step>,
@@ -99,8 +106,9 @@ impl World {
         let seed = story.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let executor = Executor::new(seed);
         let trace = Trace::default();
-        let checks = Checks::new(executor.clone(), trace.clone());
-        let server = Server::new(executor.clone(), seed);
+        let speaker = Speaker::new(executor.clone(), seed);
+        let checks = Checks::new(executor.clone(), trace.clone(), speaker.clone());
+        let server = Server::new(executor.clone(), speaker.clone(), seed);
         let network = Network::new(executor.clone(), server.clone(), seed);
         let joined: Ended = Arc::default();
         let operator = Operator {
@@ -121,6 +129,8 @@ impl World {
             trace,
             checks,
             server,
+            up_since: None,
+            speaker,
             network,
             machines: BTreeMap::new(),
             images: Vec::new(),
@@ -232,6 +242,7 @@ impl World {
             if self.executor.now() >= self.looked + LOOK {
                 self.looked = self.executor.now();
                 self.look_at_machines();
+                self.look_at_alarms();
             }
             if self.checks.violation().is_some() {
                 return true;
@@ -293,6 +304,7 @@ impl World {
             }
             Happening::Hear(name) => self.hear(&name),
             Happening::DiskFree(name) => self.set_full(&name, false),
+            Happening::AlarmOver(name) => self.speaker.calm_down(&name),
             Happening::RuntimeUp(name) => {
                 if let Some(machine) = self.machines.get(&name) {
                     machine.runtime.set_down(false);
@@ -366,7 +378,10 @@ impl World {
             }
             Step::Break { name } => self.network.break_connections(&name),
             Step::Crash => self.crash(),
-            Step::Clock { name, off_millis } if name == SERVER => self.server.clock().set_off(off_millis),
+            Step::Clock { name, off_millis } if name == SERVER => {
+                self.checks.note_server_clock();
+                self.server.clock().set_off(off_millis);
+            }
             Step::Clock { name, off_millis } => {
                 if let Some(machine) = self.machines.get(&name) {
                     machine.clock.set_off(off_millis);
@@ -382,6 +397,11 @@ impl World {
                     self.plan_in(away, Happening::RuntimeUp(name));
                 }
             }
+            Step::Alarm { name, lasts } => {
+                self.speaker.go_off(&name);
+                self.plan_in(lasts, Happening::AlarmOver(name));
+            }
+            Step::Sicken { name } => self.sicken(&name),
             Step::Network { loses, repeats, delay } => {
                 self.network.set_weather(Weather { loss_per_mille: loses, twice_per_mille: repeats, delay });
             }
@@ -400,6 +420,38 @@ impl World {
         let (machine, id) = &running[chosen];
         self.say(format!("container {} on {} crashes", &id[60..], machine.name));
         machine.runtime.exit(id, 1);
+    }
+
+    /// Lets one of a service's tasks fail the health checks of its load balancer.
+    fn sicken(&self, service: &str) {
+        let group = format!("service:{service}");
+        let well: Vec<Id> = self.checks.look(|model| {
+            let mine = model.tasks.values().filter(|task| task.group == group);
+            let runs = mine.filter(|task| {
+                task.last_status == TaskStatus::Running && task.desired_status == DesiredStatus::Running
+            });
+            runs.map(|task| task.id).filter(|id| !self.speaker.is_sick(*id)).collect()
+        });
+        if well.is_empty() {
+            return;
+        }
+        let id = well[usize::try_from(self.random.below(well.len() as u64)).unwrap_or(0)];
+        if self.speaker.sicken(id) {
+            self.say(format!("task {} fails the health checks of its load balancer", &id.to_string()[..6]));
+        }
+    }
+
+    /// No deployment goes on in spite of its alarm.
+    fn look_at_alarms(&mut self) {
+        let now = self.executor.now();
+        if self.server.open().is_none() {
+            self.up_since = None;
+            return;
+        }
+        let up_since = *self.up_since.get_or_insert(now);
+        if let Some(what) = self.checks.look(|model| signals::unheard_alarm(model, &self.speaker, up_since, now)) {
+            self.checks.violate("alarm-not-heard", what);
+        }
     }
 
     /// What runs on a machine fits on it, and nothing was started twice.
@@ -455,6 +507,9 @@ impl World {
             }
             for service in model.services.values() {
                 service_is_settled(model, service)?;
+            }
+            if let Some(id) = signals::kept_sick(model, &self.speaker) {
+                return Err(format!("task {id} fails the health checks of its load balancer, and runs on"));
             }
             for machine in self.machines.values() {
                 machine_runs_what_it_should(model, machine)?;

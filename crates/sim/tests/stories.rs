@@ -66,6 +66,26 @@ fn fargate_tasks_run_on_lent_machines() {
 }
 
 #[test]
+fn spot_capacity_is_taken_back() {
+    tell("spot-capacity-taken-back");
+}
+
+#[test]
+fn an_alarm_rolls_back() {
+    tell("alarm-rolls-back");
+}
+
+#[test]
+fn an_alarm_stops_a_deployment() {
+    tell("alarm-stops-a-deployment");
+}
+
+#[test]
+fn sick_targets_are_replaced() {
+    tell("sick-targets-are-replaced");
+}
+
+#[test]
 fn a_circuit_breaker_rolls_back() {
     tell("circuit-breaker-rolls-back");
 }

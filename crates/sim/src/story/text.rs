@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use super::{Expectation, Pause, Program, Rollout, Shift, Step, Story};
+use super::{Expectation, OnAlarm, Pause, Program, Rollout, Shift, Step, Story};
 
 /// A line of a story that can't be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,7 +133,7 @@ fn step(words: &mut Words<'_>) -> Result<Step, String> {
             let image = words.after("image", Words::name)?.unwrap_or_else(|| family.clone());
             let cpu = words.after("cpu", Words::number)?.unwrap_or(64);
             let memory = words.after("memory", Words::number)?.unwrap_or(64);
-            let port = words.after("port", Words::number)?.unwrap_or(0);
+            let port = words.after("port", Words::number)?;
             Step::Register { family, image, cpu, memory, port, fargate: words.has("fargate") }
         }
         "service" => {
@@ -143,9 +143,16 @@ fn step(words: &mut Words<'_>) -> Result<Step, String> {
             let desired = words.after("desired", Words::number)?.unwrap_or(1);
             let minimum = words.after("minimum", Words::number)?.unwrap_or(100);
             let maximum = words.after("maximum", Words::number)?.unwrap_or(200);
-            let (breaker, fargate) = (words.has("breaker"), words.has("fargate"));
+            let breaker = words.has("breaker");
+            let alarm = words.after("alarm", on_alarm)?;
+            let grace = words.after("balanced", |words| {
+                words.word("grace")?;
+                words.time()
+            })?;
+            let fargate = words.has("fargate");
+            let spot = fargate && words.has("spot");
             let rollout = rollout(words)?;
-            Step::Service { name, definition, desired, minimum, maximum, breaker, fargate, rollout }
+            Step::Service { name, definition, desired, minimum, maximum, breaker, alarm, grace, fargate, spot, rollout }
         }
         "external" => {
             let name = words.name()?;
@@ -190,6 +197,14 @@ fn step(words: &mut Words<'_>) -> Result<Step, String> {
             words.word("task")?;
             Step::StopAny
         }
+        "reclaim" => {
+            let count = words.number()?;
+            words.word("spot")?;
+            words.word("tasks")?;
+            Step::Reclaim { count }
+        }
+        "alarm" => Step::Alarm { name: words.name()?, lasts: away(words)? },
+        "sicken" => Step::Sicken { name: words.name()? },
         "drain" => Step::Drain { name: words.name()? },
         "activate" => Step::Activate { name: words.name()? },
         "kill" if words.has("server") => Step::KillServer { away: away(words)? },
@@ -233,6 +248,14 @@ fn step(words: &mut Words<'_>) -> Result<Step, String> {
         }
         other => return Err(format!("'{other}' is nothing that can happen")),
     })
+}
+
+fn on_alarm(words: &mut Words<'_>) -> Result<OnAlarm, String> {
+    match words.next()? {
+        "stops" => Ok(OnAlarm::Stops),
+        "rolls" => words.word("back").map(|()| OnAlarm::RollsBack),
+        other => Err(format!("'{other}' is nothing that an alarm does to a deployment")),
+    }
 }
 
 fn rollout(words: &mut Words<'_>) -> Result<Option<Rollout>, String> {
@@ -355,18 +378,35 @@ impl Display for Step {
             }
             Self::Register { family, image, cpu, memory, port, fargate } => {
                 write!(f, "register {family} image {image} cpu {cpu} memory {memory}")?;
-                if *port > 0 {
+                if let Some(port) = port {
                     write!(f, " port {port}")?;
                 }
                 f.write_str(if_set(*fargate, " fargate"))
             }
-            Self::Service { name, definition, desired, minimum, maximum, breaker, fargate, rollout } => {
-                write!(
-                    f,
-                    "service {name} of {definition} desired {desired} minimum {minimum} maximum {maximum}{}{}",
-                    if_set(*breaker, " breaker"),
-                    if_set(*fargate, " fargate"),
-                )?;
+            Self::Service {
+                name,
+                definition,
+                desired,
+                minimum,
+                maximum,
+                breaker,
+                alarm,
+                grace,
+                fargate,
+                spot,
+                rollout,
+            } => {
+                write!(f, "service {name} of {definition} desired {desired} minimum {minimum} maximum {maximum}")?;
+                f.write_str(if_set(*breaker, " breaker"))?;
+                f.write_str(match alarm {
+                    Some(OnAlarm::Stops) => " alarm stops",
+                    Some(OnAlarm::RollsBack) => " alarm rolls back",
+                    None => "",
+                })?;
+                if let Some(grace) = grace {
+                    write!(f, " balanced grace {}", Time(*grace))?;
+                }
+                write!(f, "{}{}", if_set(*fargate, " fargate"), if_set(*spot, " spot"))?;
                 rollout.as_ref().map_or(Ok(()), |rollout| write!(f, " {rollout}"))
             }
             Self::External { name, desired } => write!(f, "external {name} desired {desired}"),
@@ -392,6 +432,9 @@ impl Display for Step {
                 write!(f, "run {definition} count {count}{}", if_set(*fargate, " fargate"))
             }
             Self::StopAny => f.write_str("stop any task"),
+            Self::Reclaim { count } => write!(f, "reclaim {count} spot tasks"),
+            Self::Alarm { name, lasts } => write!(f, "alarm {name} for {}", Time(*lasts)),
+            Self::Sicken { name } => write!(f, "sicken {name}"),
             Self::Drain { name } => write!(f, "drain {name}"),
             Self::Activate { name } => write!(f, "activate {name}"),
             Self::KillServer { away } => write!(f, "kill server for {}", Time(*away)),
@@ -453,11 +496,14 @@ at 0s image job exits 3 after 1500ms pull 5s fails 2
 at 0s image deaf ignores stops pull 1s
 at 1s register web image web cpu 128 memory 64 port 8080
 at 1s register job image job cpu 64 memory 64
+at 1s register page image web cpu 64 memory 64 port 0
 at 1s register lent image job cpu 256 memory 512 fargate
 at 2s service web of web desired 4 minimum 50 maximum 150 breaker
 at 2s service shop of web desired 2 minimum 100 maximum 200 fargate blue-green bake 60s pause POST_SCALE_UP for 120s
 at 2s service till of web desired 2 minimum 0 maximum 100 canary 20 every 60s bake 0s pause PRE_SCALE_UP for 60s then continue
 at 2s service back of web desired 2 minimum 0 maximum 100 breaker linear 40 every 120s bake 0s
+at 2s service page of page desired 2 minimum 50 maximum 200 alarm rolls back balanced grace 20s
+at 2s service spare of lent desired 2 minimum 50 maximum 200 breaker alarm stops fargate spot
 at 2s external free desired 4
 at 2s taskset free of web scale 50
 at 2s daemon log of job
@@ -472,6 +518,9 @@ at 4s retire free
 at 4s update web to web:2 desired 6
 at 4s update web desired 2
 at 5s stop any task
+at 5s reclaim 2 spot tasks
+at 5s alarm page for 30s
+at 5s sicken page
 at 5s drain a
 at 6s activate a
 at 6s kill server for 3s
