@@ -81,6 +81,11 @@ fn an_alarm_stops_a_deployment() {
 }
 
 #[test]
+fn an_alarm_is_heard_though_the_clock_is_set_back() {
+    tell("alarm-heard-though-the-clock-is-set-back");
+}
+
+#[test]
 fn sick_targets_are_replaced() {
     tell("sick-targets-are-replaced");
 }

@@ -24,7 +24,8 @@ pub(super) struct Inner {
     /// Clusters in which room was made, or lost.
     pub clusters: BTreeSet<(Scope, Id)>,
     due: BTreeMap<Key, Timestamp>,
-    next_pass: Option<Timestamp>,
+    /// By the monotonic clock: one that is set back must not keep the loop from looking.
+    next_pass: Option<Duration>,
 }
 
 impl Agenda {
@@ -55,11 +56,11 @@ impl Agenda {
     }
 
     /// Whether it is time to look at everything; if so, it is not for the next `period`.
-    fn begin_pass(&self, now: Timestamp, period: Duration) -> bool {
+    fn begin_pass(&self, now: Duration, period: Duration) -> bool {
         let mut inner = self.inner();
         let begin = inner.next_pass.is_none_or(|at| at <= now);
         if begin {
-            inner.next_pass = Some(now.plus(period));
+            inner.next_pass = Some(now.saturating_add(period));
         }
         begin
     }
@@ -73,9 +74,9 @@ impl Agenda {
         most: usize,
         names: impl Fn(&ClusterState) -> Vec<String>,
     ) -> Vec<Key> {
-        let now = engine.seams().clock.now();
-        let clusters = self.due(now);
-        let every = self.begin_pass(now, look_again);
+        let clock = &engine.seams().clock;
+        let clusters = self.due(clock.now());
+        let every = self.begin_pass(clock.monotonic(), look_again);
         if every || !clusters.is_empty() {
             let keys: Vec<Key> = engine.peek(|state| {
                 let all = state
