@@ -52,6 +52,20 @@ pub struct ControlPlane {
     pub shutdown: mpsc::Receiver<ShutdownRequested>,
 }
 
+/// A control plane with everything that could be refused to it: what only a first start makes is not made yet.
+pub struct Prepared {
+    server: Server,
+    store: Arc<dyn Store>,
+    logs: LogStore,
+    history: history::History,
+    engine: Engine,
+    accounts: Accounts,
+    account: String,
+    region: String,
+    given_key: Option<(String, String)>,
+    shutdown: mpsc::Receiver<ShutdownRequested>,
+}
+
 struct AlwaysReady;
 
 impl Readiness for AlwaysReady {
@@ -59,6 +73,10 @@ impl Readiness for AlwaysReady {
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::with_code(7, error.to_string())
 }
 
 fn given_key() -> Result<Option<(String, String)>, Failure> {
@@ -69,13 +87,12 @@ fn given_key() -> Result<Option<(String, String)>, Failure> {
     }
 }
 
-impl ControlPlane {
-    /// Opens the data directory's store, makes what a first start makes, and binds the port.
+impl Prepared {
+    /// Opens the data directory's store and binds the port.
     ///
     /// # Errors
     /// The store, the key ring, the certificate or the port can't be used.
     pub async fn open(args: &ServerArgs, dir: &DataDir, seams: &Seams) -> Result<Self, Failure> {
-        let broken = |error: &dyn std::fmt::Display| Failure::with_code(7, error.to_string());
         let started_at = seams.clock.now();
         let path = dir.server().join("store.redb");
         let options = EmbeddedOptions { queue_bytes: QUEUE_BYTES, ..EmbeddedOptions::default() };
@@ -94,13 +111,7 @@ impl ControlPlane {
         if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Failure::usage(format!("--account is '{account}'; an account id has 12 digits")));
         }
-        let first_key = accounts.bootstrap(&account, given_key()?).await.map_err(|error| broken(&error))?;
-        let operator =
-            engine.peek(|state| state.accounts.values().find(|account| account.operator).map(|found| found.id.clone()));
-        let scope = Scope::new(operator.unwrap_or(account), &args.region);
-        if first_key.is_some() {
-            bootstrap::default_cluster(&engine, &scope).await.map_err(|error| broken(&error))?;
-        }
+        let given_key = given_key()?;
         let logs = LogStore::open(&dir.server().join("logs"), store.clone(), LogOptions::default(), seams).await;
         let logs = logs.map_err(|error| broken(&error))?;
         let history = history::History::open(&dir.server().join("history"), seams).map_err(|error| broken(&error))?;
@@ -134,18 +145,29 @@ impl ControlPlane {
         };
         let server = Server::bind(config(args), rooms, seams.clone(), Arc::new(Metrics::new()))
             .map_err(|error| Failure::failed(error.to_string()))?;
-        let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
-        let address = server.local_addr();
-        let host = match address.ip() {
-            ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
-            ip if ip.is_unspecified() => "[::1]".to_owned(),
-            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-            ip => ip.to_string(),
-        };
-        let local_url = format!("{scheme}://{host}:{}", address.port());
-        Ok(Self { server, store, logs, history, engine, accounts, scope, local_url, first_key, shutdown })
+        let region = args.region.clone();
+        Ok(Self { server, store, logs, history, engine, accounts, account, region, given_key, shutdown })
     }
 
+    /// Makes what a first start makes. Comes last: the root key is told once, so nothing may stand in the way any more.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub async fn begin(self) -> Result<ControlPlane, Failure> {
+        let Self { server, store, logs, history, engine, accounts, account, region, given_key, shutdown } = self;
+        let first_key = accounts.bootstrap(&account, given_key).await.map_err(|error| broken(&error))?;
+        let operator =
+            engine.peek(|state| state.accounts.values().find(|account| account.operator).map(|found| found.id.clone()));
+        let scope = Scope::new(operator.unwrap_or(account), &region);
+        if first_key.is_some() {
+            bootstrap::default_cluster(&engine, &scope).await.map_err(|error| broken(&error))?;
+        }
+        let local_url = local_url(&server);
+        Ok(ControlPlane { server, store, logs, history, engine, accounts, scope, local_url, first_key, shutdown })
+    }
+}
+
+impl ControlPlane {
     /// Splits off the serving half.
     #[must_use]
     pub fn into_parts(self) -> (Serving, Engine, Accounts, mpsc::Receiver<ShutdownRequested>) {
@@ -184,4 +206,16 @@ fn config(args: &ServerArgs) -> Config {
         insecure_http: args.insecure_http,
         ..Config::new(args.listen, &args.region)
     }
+}
+
+fn local_url(server: &Server) -> String {
+    let scheme = if server.is_tls() { "https" } else { "http" };
+    let address = server.local_addr();
+    let host = match address.ip() {
+        ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
+        ip if ip.is_unspecified() => "[::1]".to_owned(),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        ip => ip.to_string(),
+    };
+    format!("{scheme}://{host}:{}", address.port())
 }

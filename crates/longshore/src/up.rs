@@ -23,7 +23,7 @@ use crate::datadir::DataDir;
 use crate::first_start::{Greeting, make_profile};
 use crate::output::{Failure, print_line};
 use crate::runtimes;
-use crate::server::ControlPlane;
+use crate::server::{ControlPlane, Prepared};
 
 /// How long tasks may take to stop when `longshore down` asks.
 const DOWN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -46,7 +46,8 @@ pub async fn up(args: &UpArgs, format: OutputFormat, seams: &Seams) -> Result<()
     let dir = DataDir::open(&args.server.data_dir.path(), &*seams.random)?;
     let subnet = args.runtime.subnet.as_deref();
     let runtime = runtimes::open_for_agent(args.runtime.runtime, &dir, subnet, seams);
-    let (runtime, plane) = tokio::try_join!(runtime, ControlPlane::open(&args.server, &dir, seams))?;
+    let (runtime, plane) = tokio::try_join!(runtime, Prepared::open(&args.server, &dir, seams))?;
+    let plane = plane.begin().await?;
     let token = plane.accounts.create_join_token(&plane.scope, "default", Some(OWN_TOKEN_LIFE)).await;
     let (token, _) = token.map_err(|error| Failure::failed(error.to_string()))?;
     let mut config = agent_config(&dir, &args.runtime, seams)?;
@@ -68,7 +69,7 @@ pub async fn up(args: &UpArgs, format: OutputFormat, seams: &Seams) -> Result<()
 pub async fn server(args: &ServerArgs, format: OutputFormat, seams: &Seams) -> Result<(), Failure> {
     allow_open_files();
     let dir = DataDir::open(&args.data_dir.path(), &*seams.random)?;
-    let plane = ControlPlane::open(args, &dir, seams).await?;
+    let plane = Prepared::open(args, &dir, seams).await?.begin().await?;
     serve(args, plane, &dir, format, seams, None).await
 }
 

@@ -47,6 +47,29 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn a_first_start_that_fails_leaves_the_key_to_the_one_that_does_not() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let failed = |arguments: &[&str]| {
+        let mut command = Command::new(BIN);
+        command.args(arguments).arg("--data-dir").arg(&data).env("HOME", home.path());
+        // Nobody is there.
+        command.env("DOCKER_HOST", format!("unix://{}/docker.sock", home.path().display()));
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let listen = taken.local_addr().unwrap().to_string();
+    assert!(failed(&["server", "--listen", &listen]).contains("choose another address with --listen"));
+    let without_docker = failed(&["up", "--listen", "127.0.0.1:0", "--runtime", "docker"]);
+    assert!(without_docker.contains("--runtime oci"), "{without_docker}");
+    let first = start(home.path(), &data, &[]);
+    assert!(first.1.contains("'longshore'"), "{}", first.1);
+    assert!(home.path().join(".aws/credentials").exists());
+}
+
+#[test]
 fn the_first_start_makes_a_profile_that_the_aws_cli_can_use_and_later_ones_reuse_it() {
     let home = tempfile::tempdir().unwrap();
     let aws = home.path().join(".aws");

@@ -63,6 +63,12 @@ impl Server {
         self.local_addr
     }
 
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Serves until `shutdown` resolves, then lets requests under way end (at most
     /// [`crate::Limits::drain_timeout`]). WebSockets are cut at once: their clients reconnect.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
