@@ -6,7 +6,7 @@ use longshore_seams::Timestamp;
 
 use crate::Value;
 
-/// Where in a request something stands, for messages: `containerDefinitions[0].portMappings[1]`.
+/// Where in a request something stands, for messages, as AWS spells it: `containerDefinitions.1.member.portMappings.2.member`.
 #[derive(Clone, Debug, Default)]
 pub struct Path(Vec<Segment>);
 
@@ -57,8 +57,8 @@ impl fmt::Display for Path {
             match segment {
                 Segment::Member(name) if at == 0 => f.write_str(name)?,
                 Segment::Member(name) => write!(f, ".{name}")?,
-                Segment::Index(index) => write!(f, "[{index}]")?,
-                Segment::Key(key) => write!(f, "[{key}]")?,
+                Segment::Index(index) => write!(f, ".{}.member", index + 1)?,
+                Segment::Key(key) => write!(f, ".{key}.member")?,
             }
         }
         Ok(())

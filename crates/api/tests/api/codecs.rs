@@ -108,11 +108,11 @@ fn numbers_are_numbers() {
     assert_eq!(read(r#"{"memory":2147483648}"#), Err("memory: expected a 32-bit integer, found an integer".to_owned()));
     assert_eq!(
         read(r#"{"portMappings":[{},{"containerPort":true}]}"#),
-        Err("portMappings[1].containerPort: expected a 32-bit integer, found a boolean".to_owned())
+        Err("portMappings.2.member.containerPort: expected a 32-bit integer, found a boolean".to_owned())
     );
     assert_eq!(
         read(r#"{"dockerLabels":{"a":1}}"#),
-        Err("dockerLabels[a]: expected a string, found an integer".to_owned())
+        Err("dockerLabels.a.member: expected a string, found an integer".to_owned())
     );
 }
 
@@ -222,7 +222,7 @@ fn constraints_are_worded_as_aws_words_them() {
         [
             "Value 'MOON' at 'launchType' failed to satisfy constraint: Member must satisfy enum value set: \
              [EC2, FARGATE, EXTERNAL, MANAGED_INSTANCES]",
-            "Value 'a#' at 'tags[0].key' failed to satisfy constraint: Member must satisfy regular expression pattern: \
+            "Value 'a#' at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: \
              ([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)",
             "Value null at 'taskDefinition' failed to satisfy constraint: Member must not be null",
         ]

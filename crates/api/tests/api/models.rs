@@ -141,7 +141,7 @@ fn a_container_s_cpu_and_memory_are_numbers() {
             .collect();
         let error = refusal("ecs-2014-11-13", "RegisterTaskDefinition", &input);
         assert_eq!((error.code, error.status), ("SerializationException", 400));
-        let place = format!("containerDefinitions[0].{member}: expected a 32-bit integer, found a string");
+        let place = format!("containerDefinitions.1.member.{member}: expected a 32-bit integer, found a string");
         assert_eq!(error.message, place);
     }
 }
