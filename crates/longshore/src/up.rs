@@ -12,7 +12,8 @@ use longshore_control::engine::Engine;
 use longshore_control::operations::tasks::stop_every_task;
 use longshore_model::capacity_provider::CAPACITY_PROVIDER;
 use longshore_model::fargate::{LENDING, LENDS_ALSO, LENDS_ONLY};
-use longshore_seams::Seams;
+use longshore_runtime::memory::release_code;
+use longshore_seams::{Clock, Seams};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,6 +30,9 @@ use crate::server::{ControlPlane, Prepared};
 const DOWN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the token lives with which `up` joins its own agent.
 const OWN_TOKEN_LIFE: Duration = Duration::from_secs(300);
+/// How often an agent lets go of the code that it does not use: loading again what it does use takes less than a
+/// millisecond.
+const STAY_SMALL: Duration = Duration::from_secs(30);
 
 /// Why a process ends.
 enum End {
@@ -209,6 +213,7 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
     let network = HttpControlPlane::new(&url, "us-east-1", args.ca_file.clone(), seams)?;
     std::fs::write(&joined, format!("{url}\n"))?;
     let agent = Agent::new(config, runtime, Arc::new(network), seams.clone());
+    seams.spawner.spawn("memory", Box::pin(stay_small(seams.clock.clone())));
     let mut registered = agent.registered();
     let announce = async move {
         let registered = registered.wait_for(Option::is_some).await.is_ok();
@@ -229,6 +234,17 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
         ended = agent.run(stopping) => ended.map_err(|error| Failure::failed(error.to_string())),
         failed = announce => failed,
         failed = end => failed,
+    }
+}
+
+/// Every machine has an agent: it keeps nothing resident that it does not use.
+async fn stay_small(clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep(STAY_SMALL).await;
+        if let Err(error) = release_code() {
+            tracing::debug!(%error, "the agent stays as large as it is");
+            return;
+        }
     }
 }
 

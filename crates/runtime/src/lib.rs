@@ -9,6 +9,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod docker;
+pub mod memory;
 pub mod oci;
 mod reference;
 pub mod sim;

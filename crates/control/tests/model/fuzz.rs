@@ -1,7 +1,9 @@
 //! Bodies that no client would write: whatever comes in, an answer of the model goes out.
 
+use std::time::Duration;
+
 use longshore_api::{Value, ecs};
-use longshore_seams::{Random, SeededRandom};
+use longshore_seams::{Clock, Random, SeededRandom, SystemClock, SystemRandom};
 use longshore_wire::Service;
 
 use crate::shapes::Model;
@@ -119,6 +121,20 @@ async fn no_body_brings_the_api_down() {
         parsed += round(&model, random).await;
     }
     assert!(parsed > ROUNDS * BODIES / 4, "too few bodies reach the operations: {parsed}");
+    go_on(&model).await;
+}
+
+/// Other bodies in every run, for as many seconds as `LONGSHORE_FUZZ_SECONDS` says; none without it.
+async fn go_on(model: &Model) {
+    let seconds = std::env::var("LONGSHORE_FUZZ_SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
+    let clock = SystemClock::new();
+    let until = clock.monotonic() + Duration::from_secs(seconds);
+    while clock.monotonic() < until {
+        let seed = SystemRandom.below(u64::MAX);
+        // A test that fails shows what it has printed.
+        println!("seed {seed:#x}");
+        round(model, &SeededRandom::new(seed)).await;
+    }
 }
 
 /// Throws bodies at a new control plane; answers how many were JSON.

@@ -69,7 +69,13 @@ print("tasks_stopped")
 for number in range(5):
     ecs.create_service(serviceName=f"paged-{number}", taskDefinition="alpha", desiredCount=0)
 all_in_pages(ecs, "list_services", "serviceArns", 5, 2)
-assert pages(ecs, "list_services_by_namespace", "serviceArns", 2, namespace="none")[0] == []
+ecs.update_cluster(cluster="default", serviceConnectDefaults={"namespace": "here"})
+assert pages(ecs, "list_services_by_namespace", "serviceArns", 2, namespace="here")[0] == []
+try:
+    ecs.list_services_by_namespace(namespace="nowhere")
+    raise AssertionError("there is no such namespace")
+except ecs.exceptions.NamespaceNotFoundException:
+    pass
 names = {"serviceLongArnFormat", "taskLongArnFormat", "awsvpcTrunking"}
 for name in names:
     ecs.put_account_setting(name=name, value="enabled")
