@@ -43,7 +43,9 @@ pub(crate) fn wrong_outcome(
     let (names, rolls_back) = obeys(new);
     if !new.alarms.is_empty() {
         let back = new.goes_back() || new.status == Status::RollbackFailed || new.status == Status::RollbackSuccessful;
-        let obeyed = if rolls_back { back } else { new.status == Status::Stopped };
+        // Another deployment, or the end of the service, may come in the middle of a rollback.
+        let overtaken = old.goes_back() && new.status == Status::Stopped;
+        let obeyed = if rolls_back { back || overtaken } else { new.status == Status::Stopped };
         let status = new.status.as_str();
         return (!obeyed).then(|| ("alarm-without-effect", format!("deployment {id} of {service} is {status}")));
     }
