@@ -66,6 +66,8 @@ pub(crate) struct Model {
     /// When each task was first seen RUNNING, and each service deployment at all; by the world's time.
     pub runs_since: BTreeMap<Id, Duration>,
     pub seen_since: BTreeMap<String, Duration>,
+    /// When a service was last seen to move tasks to another zone; by the world's time.
+    pub rebalanced: Option<Duration>,
     archived: BTreeSet<Id>,
     definitions: BTreeSet<(String, u32)>,
 }
@@ -143,6 +145,7 @@ impl Checks {
                 archived: before.archived,
                 runs_since: before.runs_since,
                 seen_since: before.seen_since,
+                rebalanced: before.rebalanced,
                 ..Model::default()
             };
             for cluster in records.clusters.values() {
@@ -225,6 +228,9 @@ impl Checks {
                         model.archived.insert(*id);
                     }
                     Change::PutService(_, service) => {
+                        if service.rebalancing {
+                            model.rebalanced = Some(now);
+                        }
                         model.services.insert(service.name.clone(), service.clone());
                     }
                     Change::PutServiceDeployment(_, deployment) => {

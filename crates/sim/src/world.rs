@@ -187,8 +187,12 @@ impl World {
             }
             self.late_happenings();
             let Err(why) = self.is_as_it_should() else { continue };
-            // Tasks move to another zone only when the service has long been whole: that may begin now, and must end.
-            if !self.checks.look(|model| model.services.values().any(|service| service.rebalancing)) {
+            // Tasks move to another zone only when the service has long been whole: that may begin now, and must end. The
+            // tasks it stops may end after it.
+            let moves = |model: &Model| {
+                model.rebalanced.is_some_and(|at| at >= calm) || model.services.values().any(|it| it.rebalancing)
+            };
+            if !self.checks.look(moves) {
                 self.checks.violate("does-not-stay", why);
                 break;
             }

@@ -41,6 +41,11 @@ fn a_task_moves_to_a_zone_with_room_for_one() {
 }
 
 #[test]
+fn tasks_move_after_everything_was_calm() {
+    tell("tasks-move-after-everything-was-calm");
+}
+
+#[test]
 fn a_daemon_follows_the_machines() {
     tell("daemon-follows-machines");
 }
