@@ -12,7 +12,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, LeaveSwarmOptionsBuilder, ListContainersOptionsBuilder, ListTasksOptionsBuilder,
-    RemoveContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use longshore_api::ecs;
@@ -29,6 +29,11 @@ const TASKS: i32 = 50;
 /// Tasks of the service that is deployed.
 const DEPLOYED: i32 = 10;
 const ROUNDS: usize = 3;
+/// The same image under a name as `docker build --tag` gives it. A swarm asks the image's registry for it before each
+/// container, also when the image is there: Docker's hub for this name, which answers late or never on a machine without a
+/// way out, and nobody for the other.
+const PLAIN_REPOSITORY: &str = "longshore-bench";
+const PLAIN_IMAGE: &str = "longshore-bench:1";
 /// Containers that Docker makes at a time when it is asked directly: more are no faster.
 const RAW_AT_ONCE: usize = 16;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -65,11 +70,15 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let oci = Subject::start(bench, "embedded", "oci", &archive).await?;
     let docker = Subject::start(bench, "Docker", "docker", &archive).await?;
     let raw = Docker::connect_with_local_defaults()?;
-    let (mut swarm, mut alone) = (Samples::default(), Samples::default());
+    let tag = TagImageOptionsBuilder::default().repo(PLAIN_REPOSITORY).tag("1").build();
+    raw.tag_image(IMAGE, Some(tag)).await?;
+    let (mut swarm, mut unasked, mut alone) = (Samples::default(), Samples::default(), Samples::default());
     let (mut of_docker, mut of_oci) = (Samples::default(), Samples::default());
     for round in 0..ROUNDS {
         process::calm(bench).await;
-        swarm.push(swarm_service(bench, &raw, round).await?);
+        swarm.push(swarm_service(bench, &raw, round, PLAIN_IMAGE).await?);
+        process::calm(bench).await;
+        unasked.push(swarm_service(bench, &raw, round, IMAGE).await?);
         process::calm(bench).await;
         alone.push(raw_containers(bench, &raw, round).await?);
         process::calm(bench).await;
@@ -86,6 +95,11 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let by_hand = Figure::new(NAME, by_hand, alone.median() / 1e3, "s");
     let by_hand = by_hand.beside("docker service create", swarm.median() / 1e3);
     let mut figures = vec![beside(&docker, &of_docker, 0.5), by_hand, beside(&oci, &of_oci, 0.15)];
+    for (name, samples) in [("Docker runtime", &of_docker), ("Docker alone", &alone), ("embedded runtime", &of_oci)] {
+        let name = format!("{name}: the same {TASKS}, beside a swarm whose registry refuses at once");
+        let figure = Figure::new(NAME, name, samples.median() / 1e3, "s");
+        figures.push(figure.beside("docker service create", unasked.median() / 1e3));
+    }
     for subject in [&docker, &oci] {
         process::calm(bench).await;
         figures.extend(subject.deployments(bench).await?);
@@ -93,6 +107,7 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     oci.end().await?;
     let docker_dir = docker.end().await?;
     bench.cleanup(&docker_dir)?;
+    bench.remove_docker_image(&docker_dir, PLAIN_IMAGE)?;
     bench.remove_docker_image(&docker_dir, IMAGE)?;
     Ok(figures)
 }
@@ -304,22 +319,22 @@ async fn raw_containers(bench: &Bench, docker: &Docker, round: usize) -> Result<
 }
 
 /// From the making of a swarm service of the same containers to all of them running. The swarm lives for this only.
-async fn swarm_service(bench: &Bench, docker: &Docker, round: usize) -> Result<Duration> {
+async fn swarm_service(bench: &Bench, docker: &Docker, round: usize, image: &str) -> Result<Duration> {
     let request = SwarmInitRequest {
         advertise_addr: Some("127.0.0.1".to_owned()),
         listen_addr: Some("127.0.0.1:2377".to_owned()),
         ..SwarmInitRequest::default()
     };
     docker.init_swarm(request).await?;
-    let measured = measured_swarm_service(bench, docker, round).await;
+    let measured = measured_swarm_service(bench, docker, round, image).await;
     docker.leave_swarm(Some(LeaveSwarmOptionsBuilder::default().force(true).build())).await?;
     measured
 }
 
-async fn measured_swarm_service(bench: &Bench, docker: &Docker, round: usize) -> Result<Duration> {
+async fn measured_swarm_service(bench: &Bench, docker: &Docker, round: usize, image: &str) -> Result<Duration> {
     let name = format!("longshore-bench-{}-{round}", std::process::id());
     let container = TaskSpecContainerSpec {
-        image: Some(IMAGE.to_owned()),
+        image: Some(image.to_owned()),
         command: Some(COMMAND.map(str::to_owned).to_vec()),
         ..TaskSpecContainerSpec::default()
     };
