@@ -8,7 +8,7 @@ use crate::config::AgentConfig;
 use crate::plane::{Attribute, InstanceRegistration, Resource};
 
 /// Capabilities of this agent whatever the runtime: each stands for something that works here.
-const CAPABILITIES: [&str; 10] = [
+const CAPABILITIES: [&str; 11] = [
     "com.amazonaws.ecs.capability.privileged-container",
     "ecs.capability.container-health-check",
     "ecs.capability.container-ordering",
@@ -18,6 +18,8 @@ const CAPABILITIES: [&str; 10] = [
     "ecs.capability.execution-role-awslogs",
     "ecs.capability.full-sync",
     "ecs.capability.increased-task-cpu-limit",
+    // A directory of the task's own stands for the volume.
+    "ecs.capability.storage.ebs-task-volume-attach",
     "ecs.capability.task-cpu-mem-limit",
     // Its containers share a network namespace with an address of its own.
     "ecs.capability.task-eni",

@@ -211,6 +211,7 @@ impl Maker {
             platform_version: None,
             platform_family: None,
             interface: None,
+            ebs_volume: None,
             ephemeral_storage_gib: None,
             containers: vec![container],
             overrides: None,

@@ -134,7 +134,9 @@ impl<'a> Teller<'a> {
         let mut detail = task_detail(scope, name, task, records.agent_connected(task));
         detail.tags = None;
         // Answers say ElasticNetworkInterface, events eni.
-        for attachment in detail.attachments.iter_mut().flatten() {
+        let interface = task.interface.as_ref().map(|it| it.attachment.as_str());
+        let is_interface = |it: &&mut ecs::Attachment| it.id.as_deref() == interface;
+        for attachment in detail.attachments.iter_mut().flatten().filter(is_interface) {
             attachment.r#type = Some("eni".to_owned());
         }
         let detail = Detail::new(to_event_json(&detail)).with(&[("updatedAt", quoted(iso8601_millis(self.now)))]);

@@ -65,6 +65,15 @@ impl GatewayRecord {
         self.status != GatewayStatus::Deleted
     }
 
+    /// Whether it listens to the internet or to its VPC.
+    #[must_use]
+    pub fn access_type(&self) -> AccessType {
+        match self.configuration.scheme {
+            Some(GatewayElbScheme::Internal) => AccessType::Private,
+            _ => AccessType::Public,
+        }
+    }
+
     /// `…:gateway/NAME`.
     #[must_use]
     pub fn arn(&self, scope: &Scope) -> String {
@@ -88,7 +97,6 @@ impl GatewayRecord {
     #[must_use]
     pub fn view(&self, scope: &Scope) -> Gateway {
         let kept = self.configuration.clone();
-        let internal = kept.scheme == Some(GatewayElbScheme::Internal);
         Gateway {
             gateway_arn: Some(self.arn(scope)),
             name: Some(self.name.clone()),
@@ -112,7 +120,7 @@ impl GatewayRecord {
                     test_traffic_rules: kept.test_traffic_rules,
                 }),
             }),
-            access_type: Some(if internal { AccessType::Private } else { AccessType::Public }),
+            access_type: Some(self.access_type()),
             propagate_tags: Some(self.propagate_tags.clone()),
             tags: Some(tags::to_list(&self.tags)),
             created_at: Some(self.created_at),

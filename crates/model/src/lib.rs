@@ -7,6 +7,7 @@ pub mod arn;
 pub mod capacity_provider;
 pub mod container_instance;
 pub mod daemon;
+pub mod ebs;
 pub mod express;
 pub mod fargate;
 pub mod gateway;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::Id;
+use crate::ebs::EbsVolume;
 use crate::record::Record;
 pub use crate::tags::Tags;
 use crate::vpc::Interface;
@@ -357,6 +358,9 @@ pub struct TaskRecord {
     /// Its network interface, with network mode awsvpc.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<Box<Interface>>,
+    /// The volume that it was launched with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ebs_volume: Option<Box<EbsVolume>>,
     /// GiB of storage that it has for itself, when that is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ephemeral_storage_gib: Option<i32>,

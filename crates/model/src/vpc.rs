@@ -53,12 +53,12 @@ fn is_id(id: &str, prefix: &str) -> bool {
 }
 
 /// 17 hexadecimal digits that follow from `text`, as EC2's ids have.
-fn digits(text: &str) -> String {
+pub(crate) fn digits(text: &str) -> String {
     format!("{:032x}", hash(text))[..17].to_owned()
 }
 
 /// FNV-1a.
-fn hash(text: &str) -> u128 {
+pub(crate) fn hash(text: &str) -> u128 {
     text.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash: u128, byte| {
         (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
     })

@@ -19,6 +19,12 @@ const MAX_EVENTS: usize = 5;
 /// How long ago a task may have ended by itself to be held against its service, seconds.
 const LATELY: u64 = 300;
 
+const SERVICE_CONNECT: &str = "Service Connect is recorded only: no proxy runs beside the tasks, so no client reaches them by the names of clientAliases or discoveryName.";
+const VPC_LATTICE: &str = "VPC Lattice is recorded only: no task is registered with a target group.";
+const GATEWAY_CONNECTORS: &str =
+    "Gateway connectors are recorded only: no load balancer stands behind a gateway, so no route leads to the tasks.";
+const VOLUMES: &str = "The volume that is configured at launch is a directory of each task's own on its container instance: its size, type and encryption are not enforced, and it goes with the task.";
+
 /// A service with what surrounds it.
 pub(super) struct Subject<'a> {
     pub scope: &'a Scope,
@@ -69,6 +75,7 @@ impl<'a> Subject<'a> {
         if let Some(until) = source.retry_at.filter(|until| *until > self.now) {
             details.push(format!("After failed starts no task is started for {} s.", until.since(self.now).as_secs()));
         }
+        details.extend(self.not_carried().map(str::to_owned));
         let (why, (summary, change)) = self.verdict(source, &counted, desired);
         answer.refusals = Some(why.refusals);
         answer.summary = Some(summary);
@@ -77,6 +84,18 @@ impl<'a> Subject<'a> {
         details.extend(events.filter_map(|event| event.message.clone()));
         answer.details = Some(details);
         answer
+    }
+
+    /// What the service has on record that no part of this control plane acts on.
+    fn not_carried(&self) -> impl Iterator<Item = &'static str> {
+        let beside = &self.service.revision_settings;
+        let all = [
+            (beside.service_connect.is_some(), SERVICE_CONNECT),
+            (!beside.vpc_lattice.is_empty(), VPC_LATTICE),
+            (!beside.gateway_connectors.is_empty(), GATEWAY_CONNECTORS),
+            (!beside.volumes.is_empty(), VOLUMES),
+        ];
+        all.into_iter().filter_map(|(given, text)| given.then_some(text))
     }
 
     fn count(&self, source: &DeploymentRecord) -> Counted<'a> {

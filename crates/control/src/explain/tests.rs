@@ -10,7 +10,7 @@ impl World {
         plan_run_task(self.engine(), &self.context, &input).await.unwrap()
     }
 
-    pub(super) async fn explained(&self, resource: &Json) -> api::ExplainResponse {
+    pub(crate) async fn explained(&self, resource: &Json) -> api::ExplainResponse {
         let resource = Some(resource.as_str().unwrap().to_owned());
         explain(self.engine(), &self.context, &api::ExplainRequest { cluster: None, resource }).await.unwrap()
     }

@@ -1,7 +1,11 @@
 //! Services: their records, what may be asked of them, and the arithmetic of deployments.
 
+pub mod connect;
+pub mod connectors;
+mod lattice;
 mod record;
 mod revision;
+mod revision_settings;
 mod rollout;
 mod rules;
 mod service_deployment;
@@ -11,6 +15,7 @@ mod task_set;
 
 pub use record::{DeploymentRecord, MAX_EVENTS, ServiceRecord, ServiceStatus};
 pub use revision::ServiceRevisionRecord;
+pub use revision_settings::RevisionSettings;
 pub use rollout::{Bounds, Counts, Step, step, throttle};
 pub use rules::{check, check_task_set, from_request, settle_platform, updated, whole_strategy, with_public_ip};
 pub use service_deployment::{RevisionCounts, RollbackRecord, ServiceDeploymentRecord, failure_threshold};

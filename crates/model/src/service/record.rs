@@ -4,7 +4,7 @@ use longshore_api::ecs;
 use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::TaskSetRecord;
+use super::{RevisionSettings, TaskSetRecord};
 use crate::express::ExpressRecord;
 use crate::record::Record;
 use crate::records::Tags;
@@ -29,6 +29,9 @@ pub struct ServiceRecord {
     pub short_arn: bool,
     /// What the request said, with defaults filled in. ARNs, counts, status and times are not in it.
     pub settings: ecs::Service,
+    /// What it was asked for beside them.
+    #[serde(default, skip_serializing_if = "RevisionSettings::is_empty")]
+    pub revision_settings: RevisionSettings,
     /// When it was made.
     pub created_at: Timestamp,
     /// ARN of the principal that made it.

@@ -4,7 +4,7 @@ use longshore_api::ecs;
 use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::DeploymentRecord;
+use super::{DeploymentRecord, RevisionSettings};
 use crate::Id;
 use crate::record::Record;
 
@@ -38,7 +38,7 @@ impl ServiceRevisionRecord {
     pub fn of(
         cluster: Id,
         service: &str,
-        settings: &ecs::Service,
+        (settings, beside): (&ecs::Service, &RevisionSettings),
         deployment: &DeploymentRecord,
         definition: &ecs::TaskDefinition,
     ) -> Self {
@@ -64,6 +64,11 @@ impl ServiceRevisionRecord {
                 load_balancers: settings.load_balancers.clone().filter(|list| !list.is_empty()),
                 service_registries: settings.service_registries.clone().filter(|list| !list.is_empty()),
                 container_images: Some(containers.iter().map(image).collect()),
+                service_connect_configuration: own.service_connect_configuration.clone(),
+                volume_configurations: own.volume_configurations.clone(),
+                vpc_lattice_configurations: own.vpc_lattice_configurations.clone(),
+                gateway_connectors: Some(beside.gateway_connectors.clone()).filter(|list| !list.is_empty()),
+                monitoring: beside.monitoring.clone(),
                 guard_duty_enabled: Some(false),
                 ..ecs::ServiceRevision::default()
             },

@@ -191,6 +191,7 @@ pub(super) mod tests {
             platform_version: None,
             platform_family: None,
             interface: None,
+            ebs_volume: None,
             ephemeral_storage_gib: None,
             containers: vec![container("main", true), container("side", false)],
             overrides: None,

@@ -8,13 +8,13 @@ use longshore_api::ecs::{
     SchedulingStrategy, error,
 };
 use longshore_model::express::ExpressRecord;
-use longshore_model::service::{self, ServiceRecord, ServiceStatus};
+use longshore_model::service::{self, RevisionSettings, ServiceRecord, ServiceStatus};
 use longshore_model::tags;
 use longshore_wire::RequestContext;
 
 use super::rollout::begin;
 use super::view::view;
-use super::{Caller, check_in_cluster, check_supported};
+use super::{Caller, beside, check_in_cluster};
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::account_settings::{check_taggable, wants_short_arns};
@@ -63,12 +63,6 @@ pub(crate) fn prepare(
 ) -> Result<CreateServiceResponse, ServiceError> {
     let Caller { ref scope, quotas, now, random, .. } = *caller;
     let given = service::from_request(input)?;
-    check_supported(
-        input.service_connect_configuration.as_ref(),
-        input.volume_configurations.as_deref(),
-        input.vpc_lattice_configurations.as_deref(),
-        input.gateway_connectors.as_deref(),
-    )?;
     let tags = tags::on_creation(input.tags.as_deref())?;
     let name = input.service_name.clone().unwrap_or_default();
     let cluster = resolve_cluster(state.scope(scope), scope, input.cluster.as_deref())?;
@@ -77,6 +71,7 @@ pub(crate) fn prepare(
         return Ok(CreateServiceResponse { service });
     }
     let mut settings = given;
+    let revision_settings = RevisionSettings::of(input, cluster.record.service_connect_namespace.as_deref())?;
     let external = settings.deployment_controller.as_ref().and_then(|it| it.r#type.clone())
         == Some(DeploymentControllerType::External);
     let named = input.task_definition.as_deref().filter(|named| !named.is_empty());
@@ -91,6 +86,8 @@ pub(crate) fn prepare(
     }
     service::check(&settings, desired, definition.map(|it| &it.definition))?;
     service::settle_platform(&mut settings, definition.map(|it| &it.definition));
+    let task_definition = definition.map(|it| &it.definition);
+    beside::check(state.scope(scope), scope, (cluster, &name), &revision_settings, &settings, task_definition)?;
     check_in_cluster(state.scope(scope), scope, cluster, &settings, definition.map(|it| &**it))?;
     let daemon = settings.scheduling_strategy == Some(SchedulingStrategy::Daemon);
     let desired = if daemon { 0 } else { desired };
@@ -115,6 +112,7 @@ pub(crate) fn prepare(
         status: ServiceStatus::Active,
         desired_count: desired,
         settings,
+        revision_settings,
         created_at: now,
         created_by: maker,
         client_token: input.client_token.clone(),

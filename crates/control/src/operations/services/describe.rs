@@ -1,5 +1,6 @@
 //! DescribeServices, ListServices and ListServicesByNamespace.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use longshore_api::ServiceError;
@@ -95,8 +96,8 @@ pub async fn list_services(
         .await
 }
 
-/// Lists the services of a Cloud Map namespace: none, as long as no service can use Service Connect. There are the
-/// namespaces that clusters have as their default.
+/// Lists the ARNs of the ACTIVE services of a Cloud Map namespace, in whichever cluster they are. There are the
+/// namespaces that clusters have as their default, and those that services use.
 ///
 /// # Errors
 /// `InvalidParameterException` for a page size out of range or a foreign token, `NamespaceNotFoundException`.
@@ -106,11 +107,26 @@ pub async fn list_services_by_namespace(
     input: ListServicesByNamespaceRequest,
 ) -> Result<ListServicesByNamespaceResponse, ServiceError> {
     let wanted = input.max_results.map_or(PAGE.1, i64::from);
-    PageRequest::parse("ListServicesByNamespace", Some(wanted), input.next_token.as_deref(), PAGE.0)?;
+    let page = PageRequest::parse("ListServicesByNamespace", Some(wanted), input.next_token.as_deref(), PAGE.0)?;
     let (scope, named) = (scope_of(context), input.namespace);
-    let known = |cluster: &ClusterState| cluster.record.service_connect_namespace == named;
-    if !engine.read(|state| state.scope(&scope).clusters.values().any(known)).await {
-        return Err(error::namespace_not_found_exception("The specified namespace wasn't found."));
-    }
-    Ok(ListServicesByNamespaceResponse { service_arns: Some(Vec::new()), next_token: None })
+    engine
+        .read(|state| {
+            let clusters = &state.scope(&scope).clusters;
+            let mut arns = BTreeSet::new();
+            for cluster in clusters.values() {
+                let active = cluster.services.values().filter(|it| it.status == ServiceStatus::Active);
+                let mine = active
+                    .filter(|it| it.revision_settings.service_connect.as_ref().is_some_and(|it| it.namespace == named));
+                arns.extend(mine.map(|it| it.arn(&scope, &cluster.record.name)));
+            }
+            let default = |cluster: &ClusterState| cluster.record.service_connect_namespace == named;
+            if arns.is_empty() && !clusters.values().any(default) {
+                return Err(error::namespace_not_found_exception("The specified namespace wasn't found."));
+            }
+            let after = page.after.as_deref();
+            let rest = arns.into_iter().filter(|arn| after.is_none_or(|after| arn.as_str() > after));
+            let (service_arns, next_token) = page.take(rest.map(|arn| (arn.clone(), arn)));
+            Ok(ListServicesByNamespaceResponse { service_arns: Some(service_arns), next_token })
+        })
+        .await
 }

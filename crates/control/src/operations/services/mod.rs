@@ -1,8 +1,15 @@
 //! Services.
 
+mod beside;
+#[cfg(test)]
+mod connect_tests;
+#[cfg(test)]
+mod connector_tests;
 mod create;
 mod delete;
 mod describe;
+#[cfg(test)]
+mod lattice_tests;
 #[cfg(test)]
 mod parameter_tests;
 mod rollout;
@@ -30,9 +37,7 @@ pub(crate) use view::counts;
 use std::sync::Arc;
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{
-    GatewayConnector, Service, ServiceConnectConfiguration, ServiceVolumeConfiguration, VpcLatticeConfiguration, error,
-};
+use longshore_api::ecs::{Service, error};
 use longshore_model::Scope;
 use longshore_model::records::TaskDefinitionRecord;
 use longshore_model::service::ServiceRecord;
@@ -109,25 +114,4 @@ pub(crate) fn check_in_cluster(
     let mut launch = Launch::new(definition, None, None, None)?;
     launch.enable_execute_command = settings.enable_execute_command.unwrap_or(false);
     launch.settle(scope, &capacity, settings.platform_version.as_deref(), settings.network_configuration.as_ref())
-}
-
-/// A precise refusal of what no part of this control plane acts on.
-fn check_supported(
-    connect: Option<&ServiceConnectConfiguration>,
-    volumes: Option<&[ServiceVolumeConfiguration]>,
-    lattice: Option<&[VpcLatticeConfiguration]>,
-    gateways: Option<&[GatewayConnector]>,
-) -> Result<(), ServiceError> {
-    let given = [
-        ("serviceConnectConfiguration", connect.is_some_and(|it| it.enabled == Some(true))),
-        ("volumeConfigurations", volumes.is_some_and(|it| !it.is_empty())),
-        ("vpcLatticeConfigurations", lattice.is_some_and(|it| !it.is_empty())),
-        ("gatewayConnectors", gateways.is_some_and(|it| !it.is_empty())),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((member, _)) => Err(error::unsupported_feature_exception(format!(
-            "A service with {member} is not supported yet: leave it out."
-        ))),
-        None => Ok(()),
-    }
 }

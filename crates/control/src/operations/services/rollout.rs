@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use longshore_api::ecs::{Deployment, DeploymentRolloutState, Service, ServiceDeploymentStatus, TaskDefinition};
 use longshore_model::records::TaskDefinitionRecord;
-use longshore_model::service::{DeploymentRecord, ServiceDeploymentRecord, ServiceRecord, ServiceRevisionRecord};
+use longshore_model::service::{
+    DeploymentRecord, RevisionSettings, ServiceDeploymentRecord, ServiceRecord, ServiceRevisionRecord, connect,
+};
 use longshore_model::{Scope, fargate};
 use longshore_seams::{Random, Timestamp};
 
@@ -55,6 +57,15 @@ pub(crate) fn deployment(
     }
 }
 
+/// Keeps in a deployment what of `beside` deployments show.
+fn show(scope: &Scope, beside: &RevisionSettings, deployment: &mut DeploymentRecord) {
+    let shown = &mut deployment.settings;
+    shown.service_connect_configuration.clone_from(&beside.service_connect);
+    shown.service_connect_resources = beside.service_connect.as_ref().map(|it| connect::resources(scope, it));
+    shown.volume_configurations = Some(beside.volumes.clone()).filter(|list| !list.is_empty());
+    shown.vpc_lattice_configurations = Some(beside.vpc_lattice.clone()).filter(|list| !list.is_empty());
+}
+
 /// Begins a deployment of `record` with its settings as they are: its PRIMARY deployment, its service
 /// revision and its service deployment, which stops one that still goes on.
 pub(super) fn begin(
@@ -66,9 +77,10 @@ pub(super) fn begin(
     changes: &mut Changes,
 ) {
     stop_ongoing(scope, cluster, record, "A new service deployment was started.", now, changes);
-    let new = deployment(definition, &record.settings, record.desired_count, now, random);
-    let revision =
-        ServiceRevisionRecord::of(record.cluster, &record.name, &record.settings, &new, &definition.definition);
+    let mut new = deployment(definition, &record.settings, record.desired_count, now, random);
+    show(scope, &record.revision_settings, &mut new);
+    let settings = (&record.settings, &record.revision_settings);
+    let revision = ServiceRevisionRecord::of(record.cluster, &record.name, settings, &new, &definition.definition);
     let service_deployment = ServiceDeploymentRecord::begin(record, &new, random);
     record.service_deployment = Some(service_deployment.id.clone());
     record.deployments.insert(0, new);

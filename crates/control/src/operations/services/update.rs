@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    DeploymentControllerType, Service, TaskDefinition, UpdateServiceRequest, UpdateServiceResponse, error,
+    DeploymentControllerType, TaskDefinition, UpdateServiceRequest, UpdateServiceResponse, error,
 };
 use longshore_model::express::ExpressRecord;
-use longshore_model::service::{self, ServiceRecord, ServiceStatus};
+use longshore_model::service::{self, RevisionSettings, ServiceRecord, ServiceStatus};
 use longshore_wire::RequestContext;
 
 use super::rollout::begin;
 use super::view::view;
-use super::{Caller, check_in_cluster, check_supported, resolve_service};
+use super::{Caller, beside, check_in_cluster, resolve_service};
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::resolve_cluster;
@@ -59,12 +59,6 @@ pub(crate) fn prepare(
     changes: &mut Changes,
 ) -> Result<UpdateServiceResponse, ServiceError> {
     let Caller { ref scope, quotas, now, random, .. } = *caller;
-    check_supported(
-        input.service_connect_configuration.as_ref(),
-        input.volume_configurations.as_deref(),
-        input.vpc_lattice_configurations.as_deref(),
-        input.gateway_connectors.as_deref(),
-    )?;
     let cluster = resolve_cluster(state.scope(scope), scope, input.cluster.as_deref())?;
     let before = resolve_service(cluster, scope, input.service.as_deref())?;
     if before.status != ServiceStatus::Active {
@@ -73,6 +67,8 @@ pub(crate) fn prepare(
     check_controller(before, input)?;
     let mut record = ServiceRecord::clone(before);
     record.settings = service::updated(&before.settings, input)?;
+    let default_namespace = cluster.record.service_connect_namespace.as_deref();
+    record.revision_settings = before.revision_settings.updated(input, default_namespace)?;
     record.express = express.or(record.express);
     if let Some(desired) = input.desired_count.filter(|_| !before.is_daemon()) {
         quotas.check_desired_count(desired)?;
@@ -95,10 +91,13 @@ pub(crate) fn prepare(
     }
     service::check(&record.settings, record.desired_count, definition.map(|it| &it.definition))?;
     service::settle_platform(&mut record.settings, definition.map(|it| &it.definition));
+    let (named, task_definition) = ((cluster, record.name.as_str()), definition.map(|it| &it.definition));
+    let (own, settings) = (&record.revision_settings, &record.settings);
+    beside::check(state.scope(scope), scope, named, own, settings, task_definition)?;
     check_in_cluster(state.scope(scope), scope, cluster, &record.settings, definition.map(|it| &**it))?;
     if let (Some(definition), Some(primary)) = (definition, primary) {
         let same = definition.family == primary.family && definition.revision == primary.revision;
-        if !same || input.force_new_deployment == Some(true) || moved(&before.settings, &record.settings) {
+        if !same || input.force_new_deployment == Some(true) || moved(before, &record) {
             begin(scope, cluster, &mut record, definition, (now, random), changes);
         } else if primary.desired_count != record.desired_count {
             record.deployments[0].desired_count = record.desired_count;
@@ -135,7 +134,11 @@ fn check_balanced(service: &ServiceRecord, definition: &TaskDefinition) -> Resul
 }
 
 /// Whether running tasks have to be replaced to take the new settings.
-fn moved(before: &Service, after: &Service) -> bool {
+fn moved(before: &ServiceRecord, after: &ServiceRecord) -> bool {
+    if before.revision_settings != after.revision_settings {
+        return true;
+    }
+    let (before, after) = (&before.settings, &after.settings);
     before.network_configuration != after.network_configuration
         || before.platform_version != after.platform_version
         || before.launch_type != after.launch_type
@@ -151,6 +154,7 @@ fn check_controller(record: &ServiceRecord, input: &UpdateServiceRequest) -> Res
         || input.capacity_provider_strategy.is_some()
         || input.load_balancers.is_some()
         || input.service_registries.is_some()
+        || RevisionSettings::are_in(input)
         || input.force_new_deployment == Some(true);
     if record.controller() == DeploymentControllerType::CodeDeploy {
         return check_code_deploy(input);
@@ -172,6 +176,10 @@ fn check_code_deploy(input: &UpdateServiceRequest) -> Result<(), ServiceError> {
         ("update capacity provider strategy", input.capacity_provider_strategy.is_some()),
         ("update load balancers", input.load_balancers.is_some()),
         ("update service registries", input.service_registries.is_some()),
+        (
+            "update Service Connect, volumes, VPC Lattice, gateway connectors or monitoring",
+            RevisionSettings::are_in(input),
+        ),
         ("force a new deployment", input.force_new_deployment == Some(true)),
     ];
     match refused.iter().find(|(_, given)| *given) {

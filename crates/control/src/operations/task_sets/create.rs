@@ -8,7 +8,7 @@ use longshore_api::ecs::{
 };
 use longshore_model::records::{Tags, TaskDefinitionRecord};
 use longshore_model::service::{self, MAX_TASK_SETS, ServiceRecord, TaskSetRecord, TaskSetStatus, check_scale};
-use longshore_model::tags;
+use longshore_model::{ebs, tags};
 use longshore_seams::{Random, Timestamp};
 use longshore_wire::RequestContext;
 
@@ -67,6 +67,7 @@ pub async fn create_task_set(
                 }
             }
             service::check_task_set(&settings, &definition.definition)?;
+            ebs::check(&[], settings.launch_type.as_ref(), &definition.definition)?;
             service::settle_platform(&mut settings, Some(&definition.definition));
             check_in_cluster(state.scope(&scope), &scope, cluster, &settings, Some(definition))?;
             let mut set = task_set(definition, settings, tags, (now, random));

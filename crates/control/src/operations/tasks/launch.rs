@@ -1,6 +1,7 @@
 //! What RunTask and StartTask have in common: from a request to the record of a new task.
 
 use longshore_api::{ServiceError, ecs};
+use longshore_model::ebs::{self, EbsVolume};
 use longshore_model::fargate::{self, STORAGE_GIB};
 use longshore_model::records::{
     ContainerRecord, Delivery, DesiredStatus, Reservation, Tags, TaskDefinitionRecord, TaskRecord, TaskStatus,
@@ -44,6 +45,8 @@ pub(crate) struct Launch<'a> {
     platform: Option<(&'static str, String)>,
     containers: Vec<ecs::ContainerDefinition>,
     reservation: Reservation,
+    /// Name and configuration of the volume that is configured at launch.
+    volume: Option<(String, ecs::TaskManagedEBSVolumeConfiguration)>,
 }
 
 impl<'a> Launch<'a> {
@@ -88,7 +91,19 @@ impl<'a> Launch<'a> {
             platform: None,
             containers,
             reservation,
+            volume: None,
         })
+    }
+
+    /// Settles the volume that each task gets, once the launch type is settled.
+    ///
+    /// # Errors
+    /// `InvalidParameterException` for volumes that do not fit the task definition or are out of their bounds.
+    pub fn attach(&mut self, volumes: &[ecs::TaskVolumeConfiguration]) -> Result<(), ServiceError> {
+        ebs::check(volumes, Some(&self.launch_type), &self.definition.definition)?;
+        let named = |it: &ecs::TaskVolumeConfiguration| Some((it.name.clone()?, it.managed_ebs_volume.clone()?));
+        self.volume = volumes.first().and_then(named);
+        Ok(())
     }
 
     /// Settles where the tasks may go, once `enable_execute_command` is set.
@@ -167,6 +182,10 @@ impl<'a> Launch<'a> {
             Box::new(Interface { public, ..Interface::new(random.uuid(), subnet.id) })
         });
         let last_status = if interface.is_some() { TaskStatus::Provisioning } else { TaskStatus::Pending };
+        let ebs_volume = self
+            .volume
+            .clone()
+            .map(|(name, configuration)| Box::new(EbsVolume { attachment: random.uuid(), name, configuration }));
         let storage = self.overrides.and_then(|it| it.ephemeral_storage.as_ref());
         let storage = storage.or(self.definition.definition.ephemeral_storage.as_ref()).and_then(|it| it.size_in_gi_b);
         TaskRecord {
@@ -188,6 +207,7 @@ impl<'a> Launch<'a> {
             platform_version: self.platform.as_ref().map(|(version, _)| (*version).to_owned()),
             platform_family: self.platform.as_ref().map(|(_, family)| family.clone()),
             interface,
+            ebs_volume,
             ephemeral_storage_gib: storage.or(self.platform.as_ref().map(|_| STORAGE_GIB)),
             containers,
             overrides: self.overrides.cloned().map(Box::new),

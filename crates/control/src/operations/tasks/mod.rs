@@ -26,6 +26,8 @@ mod tagging;
 #[cfg(test)]
 mod tests;
 mod view;
+#[cfg(test)]
+mod volume_tests;
 
 pub use describe::describe_tasks;
 pub use execute::execute_command;

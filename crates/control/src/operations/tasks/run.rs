@@ -143,10 +143,6 @@ fn read<'a>(
     let strategy = input.capacity_provider_strategy.as_deref();
     let capacity = Capacity::of(records, scope, cluster, input.launch_type.as_ref(), strategy)?;
     check_placement(input, &capacity)?;
-    if input.volume_configurations.as_ref().is_some_and(|volumes| !volumes.is_empty()) {
-        let message = "RunTask with volumeConfigurations is not supported: Amazon EBS volumes cannot be attached here.";
-        return Err(ecs::error::unsupported_feature_exception(message));
-    }
     check_reference(input.reference_id.as_deref())?;
     let overrides = input.overrides.as_ref();
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
@@ -161,6 +157,7 @@ fn read<'a>(
         ],
     )?;
     launch.settle(scope, &capacity, input.platform_version.as_deref(), input.network_configuration.as_ref())?;
+    launch.attach(input.volume_configurations.as_deref().unwrap_or_default())?;
     launch.tags = task_tags(
         input.tags.as_deref(),
         input.propagate_tags.as_ref(),

@@ -76,11 +76,6 @@ fn read<'a>(
     caller: &str,
 ) -> Result<Launch<'a>, ServiceError> {
     let definition = resolve_active(state.scope(scope), scope, input.task_definition.as_deref().unwrap_or(""))?;
-    if input.volume_configurations.as_ref().is_some_and(|volumes| !volumes.is_empty()) {
-        let message =
-            "StartTask with volumeConfigurations is not supported: Amazon EBS volumes cannot be attached here.";
-        return Err(ecs::error::unsupported_feature_exception(message));
-    }
     check_reference(input.reference_id.as_deref())?;
     let overrides = input.overrides.as_ref();
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
@@ -96,6 +91,7 @@ fn read<'a>(
     )?;
     let on_instances = Capacity::LaunchType(ecs::LaunchType::Ec2);
     launch.settle(scope, &on_instances, None, input.network_configuration.as_ref())?;
+    launch.attach(input.volume_configurations.as_deref().unwrap_or_default())?;
     launch.tags = task_tags(
         input.tags.as_deref(),
         input.propagate_tags.as_ref(),

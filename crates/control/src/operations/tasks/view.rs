@@ -21,7 +21,7 @@ pub(crate) fn view(
     let task_arn = scope.task_arn(cluster, task.id);
     let connectivity = if agent_connected { ecs::Connectivity::Connected } else { ecs::Connectivity::Disconnected };
     ecs::Task {
-        attachments: Some(task.interface.iter().map(|it| it.attachment(&scope.region)).collect()),
+        attachments: Some(attachments(scope, task)),
         attributes: Some(task.cpu_architecture.as_deref().map(architecture).into_iter().collect()),
         availability_zone: task.availability_zone.clone(),
         capacity_provider_name: task.capacity_provider.clone(),
@@ -62,6 +62,11 @@ pub(crate) fn view(
         version: Some(task.version),
         ..ecs::Task::default()
     }
+}
+
+fn attachments(scope: &Scope, task: &TaskRecord) -> Vec<ecs::Attachment> {
+    let interface = task.interface.iter().map(|it| it.attachment(&scope.region));
+    interface.chain(task.ebs_volume.iter().map(|it| it.attachment(task.last_status))).collect()
 }
 
 fn architecture(value: &str) -> ecs::Attribute {

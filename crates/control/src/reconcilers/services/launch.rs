@@ -1,10 +1,10 @@
 //! Tasks of a service, from its PRIMARY deployment and its settings.
 
 use longshore_api::ecs::PropagateTags;
-use longshore_model::Scope;
 use longshore_model::fargate::NO_CAPACITY;
 use longshore_model::records::{Tags, TaskDefinitionRecord};
 use longshore_model::service::{DeploymentRecord, ServiceRecord};
+use longshore_model::{Scope, ebs};
 use longshore_scheduler::{Refusal, Request, Strategy, service_default};
 
 use crate::operations::account_settings::{check_taggable, wants_short_arns};
@@ -40,6 +40,7 @@ pub(crate) fn launch<'a>(
     check_taggable(launch.short_arn, &[("add tags to the task", !launch.tags.is_empty())]).map_err(words)?;
     let network = settings.network_configuration.as_ref();
     launch.settle(scope, &capacity, settings.platform_version.as_deref(), network).map_err(words)?;
+    launch.attach(&ebs::of_service(settings.volume_configurations.as_deref().unwrap_or_default())).map_err(words)?;
     let given = service.settings.placement_constraints.as_deref();
     let constraints = placement::constraints(&definition.definition, given).map_err(words)?;
     let request = launch.request(constraints, strategies(service));
