@@ -87,6 +87,8 @@ pub enum Change {
     DeleteAccountSetting(Scope, String, String),
     /// A capacity provider was made or changed.
     PutCapacityProvider(Scope, Arc<CapacityProviderRecord>),
+    /// An INACTIVE capacity provider was forgotten: its name.
+    DeleteCapacityProvider(Scope, String),
     /// An account was made.
     PutAccount(Arc<AccountRecord>),
     /// An access key was made.
@@ -183,6 +185,7 @@ impl Change {
             Self::PutCapacityProvider(scope, record) => {
                 Op::Put(keys::capacity_provider(scope, &record.name), encode(&**record))
             }
+            Self::DeleteCapacityProvider(scope, name) => Op::Delete(keys::capacity_provider(scope, name)),
             Self::PutAccount(record) => Op::Put(keys::account(&record.id), encode(&**record)),
             Self::PutAccessKey(record) => Op::Put(keys::access_key(&record.id), encode(&**record)),
             Self::DeleteAccessKey(id) => Op::Delete(keys::access_key(id)),

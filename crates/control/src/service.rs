@@ -16,10 +16,10 @@ use crate::operations::{
     daemons, express_services, gateways, poll, services, submit, tags, task_definitions, task_sets, tasks,
 };
 use crate::reconcilers::{
-    Archiver, ArchiverLimits, ClientTokenExpiry, ClusterExpiry, ContainerInstanceExpiry, DaemonScheduler,
-    DaemonSchedulerLimits, DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, NoSignals, Reconciler,
-    Reconcilers, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceSignals,
-    TaskDeadlines, TaskDeadlinesLimits, TaskDefinitionDeletion,
+    Archiver, ArchiverLimits, CapacityProviderExpiry, ClientTokenExpiry, ClusterExpiry, ContainerInstanceExpiry,
+    DaemonScheduler, DaemonSchedulerLimits, DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, NoSignals,
+    Reconciler, Reconcilers, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits,
+    ServiceSignals, TaskDeadlines, TaskDeadlinesLimits, TaskDefinitionDeletion,
 };
 
 /// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
@@ -55,7 +55,7 @@ impl EcsService {
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
         let daemons = DaemonScheduler::new(engine.clone(), DaemonSchedulerLimits::default());
         engine.observe(Arc::new(daemons.waker(service.reconcilers.clone())));
-        let loops: [Arc<dyn Reconciler>; 12] = [
+        let loops: [Arc<dyn Reconciler>; 13] = [
             Arc::new(EventDelivery::new(engine.clone(), history.events().clone())),
             Arc::new(scheduler),
             Arc::new(daemons),
@@ -64,6 +64,7 @@ impl EcsService {
             Arc::new(ClientTokenExpiry(engine.clone())),
             Arc::new(ContainerInstanceExpiry(engine.clone())),
             Arc::new(ClusterExpiry(engine.clone())),
+            Arc::new(CapacityProviderExpiry(engine.clone())),
             Arc::new(TaskDefinitionDeletion(engine.clone())),
             Arc::new(ServiceExpiry::new(engine.clone(), ServiceExpiryLimits::default())),
             Arc::new(DaemonTaskDefinitionDeletion(engine.clone())),

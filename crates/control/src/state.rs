@@ -472,6 +472,9 @@ impl State {
             Change::PutCapacityProvider(scope, record) => {
                 self.scope_mut(scope).capacity_providers.insert(record.name.clone(), record.clone());
             }
+            Change::DeleteCapacityProvider(scope, name) => {
+                self.scope_mut(scope).capacity_providers.remove(name);
+            }
             Change::PutAccount(record) => {
                 self.accounts.insert(record.id.clone(), record.clone());
             }

@@ -1,4 +1,5 @@
-//! What is forgotten after a while: client tokens, deregistered container instances, deleted task definitions.
+//! What is forgotten after a while: client tokens, deregistered container instances, deleted clusters, capacity
+//! providers and task definitions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,6 +149,45 @@ fn expired_clusters(state: &State, now: Timestamp, changes: &mut Changes) {
                 return;
             }
             changes.push(Change::DeleteCluster(scope.clone(), cluster.record.id));
+        }
+    }
+}
+
+/// How long an INACTIVE capacity provider can still be described.
+const INACTIVE_PROVIDER_LIFE: Duration = Duration::from_secs(3600);
+
+/// Forgets INACTIVE capacity providers after an hour.
+#[derive(Debug)]
+pub struct CapacityProviderExpiry(
+    /// The working set.
+    pub Engine,
+);
+
+impl Reconciler for CapacityProviderExpiry {
+    fn name(&self) -> &'static str {
+        "capacity-provider-expiry"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
+        let now = self.0.seams().clock.now();
+        Box::pin(delete(&self.0, move |state, changes| expired_providers(state, now, changes)))
+    }
+}
+
+fn expired_providers(state: &State, now: Timestamp, changes: &mut Changes) {
+    for (scope, state) in state.scopes() {
+        let expired = state.capacity_providers.values().filter(|record| {
+            !record.is_active() && now.since(record.deleted_at.unwrap_or(record.created_at)) > INACTIVE_PROVIDER_LIFE
+        });
+        for record in expired {
+            if changes.len() == DELETED_AT_ONCE {
+                return;
+            }
+            changes.push(Change::DeleteCapacityProvider(scope.clone(), record.name.clone()));
         }
     }
 }

@@ -22,8 +22,8 @@ pub use daemons::{DaemonScheduler, DaemonSchedulerLimits};
 pub use deadlines::{TaskDeadlines, TaskDeadlinesLimits};
 pub use delivery::EventDelivery;
 pub use expiry::{
-    ClientTokenExpiry, ClusterExpiry, ContainerInstanceExpiry, DaemonTaskDefinitionDeletion, GatewayExpiry,
-    TaskDefinitionDeletion,
+    CapacityProviderExpiry, ClientTokenExpiry, ClusterExpiry, ContainerInstanceExpiry, DaemonTaskDefinitionDeletion,
+    GatewayExpiry, TaskDefinitionDeletion,
 };
 pub use services::{
     NoSignals, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceSignals,

@@ -15,30 +15,31 @@ const FARGATE_CAPABILITY: &str = "SYS_PTRACE";
 
 /// The launch types that `definition` can be run with, having checked those that it requires.
 ///
-/// EC2 and FARGATE are found out; EXTERNAL and MANAGED_INSTANCES are listed when they are asked for.
+/// In the order of ECS's answers. Who requires EC2 alone has the guide's answer, EC2 and FARGATE at most; ECS lists
+/// EXTERNAL and MANAGED_INSTANCES too where they fit, since it has them.
 pub(super) fn check(definition: &TaskDefinition) -> Result<Vec<Compatibility>, ServiceError> {
-    let required = |wanted: Compatibility| list(&definition.requires_compatibilities).contains(&wanted);
+    let required = list(&definition.requires_compatibilities);
     let fargate = fargate_obstacle(definition);
-    let mut compatible = Vec::new();
-    if required(Compatibility::External) {
-        external(definition)?;
-        compatible.push(Compatibility::External);
-    }
+    let requires = |wanted: Compatibility| required.contains(&wanted);
     if !fits_container_instance(definition)
-        && (fargate.is_some() || required(Compatibility::Ec2))
-        && !required(Compatibility::Fargate)
+        && (fargate.is_some() || requires(Compatibility::Ec2))
+        && !requires(Compatibility::Fargate)
     {
         return Err(invalid_task_size("cpu"));
     }
-    compatible.push(Compatibility::Ec2);
-    match fargate {
-        None => compatible.push(Compatibility::Fargate),
-        Some(obstacle) if required(Compatibility::Fargate) => return Err(obstacle),
-        Some(_) => {}
-    }
-    if required(Compatibility::ManagedInstances) {
-        managed_instances(definition)?;
-        compatible.push(Compatibility::ManagedInstances);
+    let as_in_guide = required == [Compatibility::Ec2];
+    let mut compatible = Vec::new();
+    for (launch_type, obstacle, is_listed) in [
+        (Compatibility::External, external_obstacle(definition), !as_in_guide),
+        (Compatibility::Ec2, None, true),
+        (Compatibility::ManagedInstances, managed_instances_obstacle(definition), !as_in_guide),
+        (Compatibility::Fargate, fargate, true),
+    ] {
+        match obstacle {
+            Some(obstacle) if requires(launch_type.clone()) => return Err(obstacle),
+            None if is_listed => compatible.push(launch_type),
+            _ => {}
+        }
     }
     Ok(compatible)
 }
@@ -48,21 +49,67 @@ fn fits_container_instance(definition: &TaskDefinition) -> bool {
 }
 
 /// Guide of 2023, "External instances": no awsvpc network mode and nothing that builds on it.
-fn external(definition: &TaskDefinition) -> Result<(), ServiceError> {
+fn external_obstacle(definition: &TaskDefinition) -> Option<ServiceError> {
     if network_mode(definition) == NetworkMode::Awsvpc {
-        return Err(refuse("External instances do not support network mode 'awsvpc'."));
+        return Some(refuse("External instances do not support network mode 'awsvpc'."));
     }
-    if list(&definition.volumes).iter().any(|volume| volume.efs_volume_configuration.is_some()) {
-        return Err(refuse("External instances do not support efsVolumeConfiguration."));
-    }
-    Ok(())
+    let efs = list(&definition.volumes).iter().any(|volume| volume.efs_volume_configuration.is_some());
+    efs.then(|| refuse("External instances do not support efsVolumeConfiguration."))
 }
 
-fn managed_instances(definition: &TaskDefinition) -> Result<(), ServiceError> {
+/// What keeps `definition` from running on managed instances; none when it can (developer guide, "Task definition
+/// differences for Amazon ECS Managed Instances").
+#[must_use]
+pub fn managed_instances_obstacle(definition: &TaskDefinition) -> Option<ServiceError> {
+    let unsupported = |what: &str| Some(refuse(format!("Managed instances do not support {what}.")));
     match network_mode(definition) {
-        NetworkMode::Awsvpc | NetworkMode::Host => Ok(()),
-        other => Err(refuse(format!("Managed instances do not support network mode '{}'.", other.as_str()))),
+        NetworkMode::Awsvpc | NetworkMode::Host | NetworkMode::None => {}
+        other => return unsupported(&format!("network mode '{}'", other.as_str())),
     }
+    if is_windows(definition) {
+        return unsupported("Windows");
+    }
+    for (member, is_given) in [
+        ("ephemeralStorage", definition.ephemeral_storage.is_some()),
+        ("inferenceAccelerators", !list(&definition.inference_accelerators).is_empty()),
+        ("ipcMode", definition.ipc_mode.is_some()),
+        ("proxyConfiguration", definition.proxy_configuration.is_some()),
+    ] {
+        if is_given {
+            return unsupported(member);
+        }
+    }
+    for volume in list(&definition.volumes) {
+        if volume.docker_volume_configuration.is_some() {
+            return unsupported("dockerVolumeConfiguration");
+        }
+        if volume.fsx_windows_file_server_volume_configuration.is_some() {
+            return unsupported("fsxWindowsFileServerVolumeConfiguration");
+        }
+    }
+    let containers = list(&definition.container_definitions);
+    containers.iter().find_map(unmanageable_member).and_then(unsupported)
+}
+
+/// The first member of a container that managed instances do not take.
+fn unmanageable_member(container: &ContainerDefinition) -> Option<&'static str> {
+    let linux = container.linux_parameters.as_ref();
+    let is_given = |strings: &Option<Vec<String>>| !list(strings).is_empty();
+    [
+        ("disableNetworking", container.disable_networking == Some(true)),
+        ("dnsSearchDomains", is_given(&container.dns_search_domains)),
+        ("dnsServers", is_given(&container.dns_servers)),
+        ("dockerSecurityOptions", is_given(&container.docker_security_options)),
+        ("extraHosts", !list(&container.extra_hosts).is_empty()),
+        ("hostname", container.hostname.is_some()),
+        ("links", is_given(&container.links)),
+        ("maxSwap", linux.is_some_and(|linux| linux.max_swap.is_some())),
+        ("sharedMemorySize", linux.is_some_and(|linux| linux.shared_memory_size.is_some())),
+        ("swappiness", linux.is_some_and(|linux| linux.swappiness.is_some())),
+        ("tmpfs", linux.is_some_and(|linux| !list(&linux.tmpfs).is_empty())),
+    ]
+    .into_iter()
+    .find_map(|(member, is_given)| is_given.then_some(member))
 }
 
 /// What keeps `definition` from running on Fargate; none when it can.

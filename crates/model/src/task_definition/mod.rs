@@ -29,7 +29,7 @@ use longshore_api::ecs::{
 
 use crate::names;
 
-pub use compatibilities::{fargate_obstacle, needs_current_fargate};
+pub use compatibilities::{fargate_obstacle, managed_instances_obstacle, needs_current_fargate};
 pub use container::MIN_MEMORY_MIB;
 pub use size::{is_fargate_size, parse_cpu, parse_memory};
 

@@ -1,46 +1,43 @@
 //! CreateCapacityProvider, UpdateCapacityProvider, DeleteCapacityProvider and DescribeCapacityProviders.
 
+mod describe;
+#[cfg(test)]
+mod managed_tests;
 mod strategy;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use strategy::{check_associable, check_removable, strategy};
+pub use describe::describe;
+pub(crate) use strategy::{check_associable, check_removable, launch_type_of, strategy};
 
 use std::sync::Arc;
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    CapacityProviderField, CapacityProviderStatus, CapacityProviderUpdateStatus, CreateCapacityProviderRequest,
+    CapacityProviderStatus, CapacityProviderUpdateStatus, CreateCapacityProviderRequest,
     CreateCapacityProviderResponse, DeleteCapacityProviderRequest, DeleteCapacityProviderResponse,
-    DescribeCapacityProvidersRequest, DescribeCapacityProvidersResponse, Failure, UpdateCapacityProviderRequest,
-    UpdateCapacityProviderResponse, error,
+    UpdateCapacityProviderRequest, UpdateCapacityProviderResponse, error,
 };
-use longshore_model::capacity_provider::{self, BUILT_IN, CapacityProviderRecord};
-use longshore_model::records::ClusterStatus;
+use longshore_model::capacity_provider::{self, BUILT_IN, CapacityProviderRecord, ManagedInstances, Source};
+use longshore_model::records::{ClusterRecord, ClusterStatus};
 use longshore_model::{Scope, tags};
 use longshore_wire::RequestContext;
 
-use crate::changes::Change;
+use crate::changes::{Change, Changes};
 use crate::engine::Engine;
-use crate::pagination::PageRequest;
+use crate::operations::resolve_cluster;
 use crate::service::scope_of;
-use crate::state::ScopeState;
+use crate::state::{ClusterState, ScopeState};
 
-/// Most capacity providers in one page, and in one call.
-const MOST: usize = 10;
-/// Most named in one call.
-const MOST_NAMED: usize = 100;
 /// Most capacity providers of an account in a region.
 const MAX_PROVIDERS: usize = 500;
 
-fn managed_instances() -> ServiceError {
-    error::unsupported_feature_exception(
-        "Capacity providers with managed instances are not supported: give an autoScalingGroupProvider.",
-    )
+fn invalid(message: impl Into<String>) -> ServiceError {
+    error::invalid_parameter_exception(message)
 }
 
 fn cluster_given() -> ServiceError {
-    error::invalid_parameter_exception(
+    invalid(
         "A cluster can be given for a capacity provider with managed instances only; others are associated by PutClusterCapacityProviders.",
     )
 }
@@ -51,11 +48,12 @@ fn no_such_provider() -> ServiceError {
     )
 }
 
-/// Makes a capacity provider over an Auto Scaling group.
+/// Makes a capacity provider over an Auto Scaling group, or with managed instances: that one belongs to the cluster
+/// that is given, which has it from then on.
 ///
 /// # Errors
 /// `ClientException` for a name or group that can't be used or is in use, `InvalidParameterException` for members
-/// out of their rules, `LimitExceededException`, `UnsupportedFeatureException` for managed instances.
+/// out of their rules, `ClusterNotFoundException`, `LimitExceededException`.
 pub async fn create(
     engine: &Engine,
     context: &RequestContext,
@@ -64,35 +62,70 @@ pub async fn create(
     let scope = scope_of(context);
     let name = input.name.unwrap_or_default();
     capacity_provider::check_name(&name)?;
-    let group = match (input.auto_scaling_group_provider, input.managed_instances_provider) {
+    let cluster = input.cluster.as_deref().filter(|cluster| !cluster.is_empty());
+    let source = match (input.auto_scaling_group_provider, input.managed_instances_provider) {
         (Some(_), Some(_)) => {
-            let message = "Both autoScalingGroupProvider and managedInstancesProvider were given: give one of them.";
-            return Err(error::invalid_parameter_exception(message));
+            return Err(invalid(
+                "Both autoScalingGroupProvider and managedInstancesProvider were given: give one of them.",
+            ));
         }
-        (None, Some(_)) => return Err(managed_instances()),
         (None, None) => {
-            let message = "The capacity provider needs an autoScalingGroupProvider.";
-            return Err(error::invalid_parameter_exception(message));
+            return Err(invalid(
+                "The capacity provider needs an autoScalingGroupProvider or a managedInstancesProvider.",
+            ));
         }
-        (Some(_), None) if input.cluster.is_some() => return Err(cluster_given()),
-        (Some(group), None) => capacity_provider::group(&scope, group)?,
+        (Some(_), None) if cluster.is_some() => return Err(cluster_given()),
+        (Some(group), None) => Source::Group(capacity_provider::group(&scope, group)?),
+        (None, Some(_)) if cluster.is_none() => {
+            return Err(invalid(
+                "A capacity provider with managed instances belongs to a cluster: give the cluster's name.",
+            ));
+        }
+        (None, Some(given)) => Source::ManagedInstances(Box::new(ManagedInstances {
+            cluster: String::new(),
+            provider: capacity_provider::managed_instances(&scope, given)?,
+        })),
     };
-    let record = Arc::new(CapacityProviderRecord {
+    let mut record = CapacityProviderRecord {
         name,
         status: CapacityProviderStatus::Active,
         update_status: None,
-        group,
+        source,
         created_at: engine.seams().clock.now(),
+        deleted_at: None,
         tags: tags::on_creation(input.tags.as_deref())?,
-    });
-    engine
+    };
+    let record = engine
         .write(|state, changes| {
-            check_new(state.scope(&scope), &record)?;
+            let state = state.scope(&scope);
+            if let Source::ManagedInstances(managed) = &mut record.source {
+                let cluster = resolve_cluster(state, &scope, cluster)?;
+                managed.cluster.clone_from(&cluster.record.name);
+                record.update_status = Some(CapacityProviderUpdateStatus::CreateComplete);
+                check_new(state, &record)?;
+                let mut providers = cluster.record.capacity_providers.clone();
+                providers.push(record.name.clone());
+                strategy::check_room(&providers)?;
+                put_providers(&scope, cluster, providers, changes);
+            } else {
+                check_new(state, &record)?;
+            }
+            let record = Arc::new(record);
             changes.push(Change::PutCapacityProvider(scope.clone(), record.clone()));
-            Ok::<_, ServiceError>(())
+            Ok::<_, ServiceError>(record)
         })
         .await?;
     Ok(CreateCapacityProviderResponse { capacity_provider: Some(record.view(&scope, true)) })
+}
+
+/// Gives a cluster its managed instances, or takes them from it and from its default strategy.
+fn put_providers(scope: &Scope, cluster: &ClusterState, capacity_providers: Vec<String>, changes: &mut Changes) {
+    let known = ClusterRecord::clone(&cluster.record);
+    let mut default_strategy = known.default_strategy.clone();
+    default_strategy
+        .retain(|item| item.capacity_provider.as_ref().is_some_and(|name| capacity_providers.contains(name)));
+    let record = ClusterRecord { capacity_providers, default_strategy, ..known };
+    changes.push(Change::PutCluster(scope.clone(), Arc::new(record)));
 }
 
 fn check_new(state: &ScopeState, wanted: &CapacityProviderRecord) -> Result<(), ServiceError> {
@@ -103,7 +136,7 @@ fn check_new(state: &ScopeState, wanted: &CapacityProviderRecord) -> Result<(), 
         ));
     }
     let group = wanted.group_name();
-    if let Some(user) = active.iter().find(|known| known.group_name() == group) {
+    if let Some(user) = active.iter().find(|known| group.is_some() && known.group_name() == group) {
         return Err(error::client_exception(format!(
             "The specified Auto Scaling group ARN is already being used by the capacity provider {}. Specify a unique Auto Scaling group ARN and try again.",
             user.name
@@ -117,25 +150,33 @@ fn check_new(state: &ScopeState, wanted: &CapacityProviderRecord) -> Result<(), 
     Ok(())
 }
 
-/// The ACTIVE provider that a request names.
+/// The ACTIVE provider that a request names, if need be with the cluster to which it belongs.
 fn find<'a>(
     state: &'a ScopeState,
     scope: &Scope,
     named: &str,
+    cluster: Option<&str>,
 ) -> Result<&'a Arc<CapacityProviderRecord>, ServiceError> {
     let name = capacity_provider::name_of(scope, named).ok_or_else(no_such_provider)?;
     if BUILT_IN.contains(&name) {
-        let message = format!("The capacity provider {name} belongs to every account: it can't be changed or deleted.");
-        return Err(error::invalid_parameter_exception(message));
+        return Err(invalid(format!(
+            "The capacity provider {name} belongs to every account: it can't be changed or deleted."
+        )));
     }
-    state.capacity_providers.get(name).filter(|known| known.is_active()).ok_or_else(no_such_provider)
+    let known = state.capacity_providers.get(name).filter(|known| known.is_active()).ok_or_else(no_such_provider)?;
+    let Some(given) = cluster.filter(|cluster| !cluster.is_empty()) else { return Ok(known) };
+    let own = known.cluster().ok_or_else(cluster_given)?;
+    if resolve_cluster(state, scope, Some(given))?.record.name == own {
+        return Ok(known);
+    }
+    Err(invalid(format!("The capacity provider {name} does not belong to the cluster {given}, but to {own}.")))
 }
 
 /// Changes a capacity provider; what is not given stays.
 ///
 /// # Errors
 /// `InvalidParameterException` when there is none or members are out of their rules, `ClientException`,
-/// `UnsupportedFeatureException` for managed instances.
+/// `ClusterNotFoundException`.
 pub async fn update(
     engine: &Engine,
     context: &RequestContext,
@@ -143,18 +184,23 @@ pub async fn update(
 ) -> Result<UpdateCapacityProviderResponse, ServiceError> {
     let scope = scope_of(context);
     let named = input.name.unwrap_or_default();
-    if input.managed_instances_provider.is_some() {
-        return Err(managed_instances());
-    }
-    if input.cluster.is_some() {
-        return Err(cluster_given());
-    }
-    let group = input.auto_scaling_group_provider.unwrap_or_default();
+    let (group, managed) = (input.auto_scaling_group_provider, input.managed_instances_provider);
     let record = engine
         .write(|state, changes| {
-            let known = find(state.scope(&scope), &scope, &named)?;
+            let known = find(state.scope(&scope), &scope, &named, input.cluster.as_deref())?;
+            let source = match (&known.source, group, managed) {
+                (Source::Group(known), group, None) => {
+                    Source::Group(capacity_provider::update(known, group.unwrap_or_default())?)
+                }
+                (Source::ManagedInstances(known), None, Some(changes)) => {
+                    let provider = capacity_provider::update_managed_instances(&scope, &known.provider, changes)?;
+                    Source::ManagedInstances(Box::new(ManagedInstances { provider, ..ManagedInstances::clone(known) }))
+                }
+                (Source::Group(_), _, Some(_)) => return Err(other_kind(&known.name, "an Auto Scaling group")),
+                (Source::ManagedInstances(_), ..) => return Err(other_kind(&known.name, "managed instances")),
+            };
             let record = Arc::new(CapacityProviderRecord {
-                group: capacity_provider::update(&known.group, group)?,
+                source,
                 update_status: Some(CapacityProviderUpdateStatus::UpdateComplete),
                 ..CapacityProviderRecord::clone(known)
             });
@@ -165,105 +211,71 @@ pub async fn update(
     Ok(UpdateCapacityProviderResponse { capacity_provider: Some(record.view(&scope, true)) })
 }
 
-/// Makes a capacity provider INACTIVE; its name and its group are free again.
+fn other_kind(name: &str, kind: &str) -> ServiceError {
+    invalid(format!("The capacity provider {name} is one with {kind}, and stays so: give changes of these only."))
+}
+
+/// Makes a capacity provider INACTIVE; its name and its group are free again. One with managed instances leaves its
+/// cluster.
 ///
 /// # Errors
-/// `InvalidParameterException` when there is none, `ClientException` while a cluster has it.
+/// `InvalidParameterException` when there is none, `ClientException` while a cluster has it, or for managed instances
+/// while something in their cluster uses them, `ClusterNotFoundException`.
 pub async fn delete(
     engine: &Engine,
     context: &RequestContext,
     input: DeleteCapacityProviderRequest,
 ) -> Result<DeleteCapacityProviderResponse, ServiceError> {
     let scope = scope_of(context);
+    let now = engine.seams().clock.now();
     let named = input.capacity_provider.unwrap_or_default();
-    if input.cluster.is_some() {
-        return Err(cluster_given());
-    }
     let record = engine
         .write(|state, changes| {
             let state = state.scope(&scope);
-            let known = find(state, &scope, &named)?;
-            let mut clusters = state.clusters_by_name().map(|(_, cluster)| &cluster.record);
-            let user = clusters.find(|cluster| {
-                cluster.status == ClusterStatus::Active && cluster.capacity_providers.contains(&known.name)
-            });
-            if let Some(user) = user {
-                return Err(error::client_exception(format!(
-                    "The capacity provider cannot be deleted because it is associated with cluster: {}. Remove the capacity provider from the cluster and try again.",
-                    user.name
-                )));
+            let known = find(state, &scope, &named, input.cluster.as_deref())?;
+            match known.cluster() {
+                Some(cluster) => leave_cluster(state, &scope, known, cluster, changes)?,
+                None => check_not_associated(state, &known.name)?,
             }
             let record = Arc::new(CapacityProviderRecord {
                 status: CapacityProviderStatus::Inactive,
                 update_status: Some(CapacityProviderUpdateStatus::DeleteComplete),
+                deleted_at: Some(now),
                 ..CapacityProviderRecord::clone(known)
             });
             changes.push(Change::PutCapacityProvider(scope.clone(), record.clone()));
-            Ok(record)
+            Ok::<_, ServiceError>(record)
         })
         .await?;
     Ok(DeleteCapacityProviderResponse { capacity_provider: Some(record.view(&scope, true)) })
 }
 
-/// Describes the named providers, or page by page all that can be used, the built-in ones included.
-///
-/// # Errors
-/// `InvalidParameterException` for too many names, a page size out of range or a foreign token.
-pub async fn describe(
-    engine: &Engine,
-    context: &RequestContext,
-    input: DescribeCapacityProvidersRequest,
-) -> Result<DescribeCapacityProvidersResponse, ServiceError> {
-    let scope = scope_of(context);
-    if input.cluster.is_some() {
-        return Err(cluster_given());
+fn check_not_associated(state: &ScopeState, name: &String) -> Result<(), ServiceError> {
+    let mut clusters = state.clusters_by_name().map(|(_, cluster)| &cluster.record);
+    let user =
+        clusters.find(|cluster| cluster.status == ClusterStatus::Active && cluster.capacity_providers.contains(name));
+    match user {
+        Some(user) => Err(error::client_exception(format!(
+            "The capacity provider cannot be deleted because it is associated with cluster: {}. Remove the capacity provider from the cluster and try again.",
+            user.name
+        ))),
+        None => Ok(()),
     }
-    let with_tags = input.include.iter().flatten().any(|field| *field == CapacityProviderField::Tags);
-    let list = "DescribeCapacityProviders";
-    let page = PageRequest::parse(list, input.max_results.map(i64::from), input.next_token.as_deref(), MOST)?;
-    let named = input.capacity_providers.unwrap_or_default();
-    if named.len() > MOST_NAMED {
-        let message = format!("{} capacity providers were named: at most {MOST_NAMED} can be.", named.len());
-        return Err(error::invalid_parameter_exception(message));
-    }
-    let answer = engine.read(|state| {
-        let state = state.scope(&scope);
-        if named.is_empty() {
-            let (providers, next_token) = page.take(usable(state, &scope, with_tags, page.after.as_deref()));
-            return (providers, Vec::new(), next_token);
-        }
-        let (mut providers, mut failures) = (Vec::new(), Vec::new());
-        for named in &named {
-            let name = capacity_provider::name_of(&scope, named);
-            let built_in = BUILT_IN.into_iter().find(|built_in| name == Some(built_in));
-            let known = name.and_then(|name| state.capacity_providers.get(name));
-            match (built_in, known) {
-                (Some(name), _) => providers.push(capacity_provider::built_in(&scope, name)),
-                (None, Some(known)) => providers.push(known.view(&scope, with_tags)),
-                (None, None) => {
-                    let arn = name.map_or_else(|| named.clone(), |name| capacity_provider::arn(&scope, name));
-                    failures.push(Failure { arn: Some(arn), reason: Some("MISSING".to_owned()), detail: None });
-                }
-            }
-        }
-        (providers, failures, None)
-    });
-    let (providers, failures, next_token) = answer.await;
-    Ok(DescribeCapacityProvidersResponse { capacity_providers: Some(providers), failures: Some(failures), next_token })
 }
 
-/// Everything that can be used, by name, after `after`.
-fn usable(
+/// Takes managed instances out of their cluster, which nothing else can do.
+fn leave_cluster(
     state: &ScopeState,
     scope: &Scope,
-    with_tags: bool,
-    after: Option<&str>,
-) -> impl Iterator<Item = (String, longshore_api::ecs::CapacityProvider)> {
-    let built_in = BUILT_IN.into_iter().map(|name| (name.to_owned(), capacity_provider::built_in(scope, name)));
-    let made = state.capacity_providers.values().filter(|known| known.is_active());
-    let mut all: Vec<_> =
-        made.map(|known| (known.name.clone(), known.view(scope, with_tags))).chain(built_in).collect();
-    all.retain(|(name, _)| after.is_none_or(|after| name.as_str() > after));
-    all.sort_by(|(one, _), (other, _)| one.cmp(other));
-    all.into_iter()
+    provider: &CapacityProviderRecord,
+    cluster: &str,
+    changes: &mut Changes,
+) -> Result<(), ServiceError> {
+    let Some(cluster) = state.active_cluster(cluster) else { return Ok(()) };
+    let mut left = cluster.record.capacity_providers.clone();
+    left.retain(|name| *name != provider.name);
+    // PutClusterCapacityProviders has an error of its own for this, which this call has not.
+    check_removable(cluster, scope, &left).map_err(|refused| error::client_exception(refused.message))?;
+    put_providers(scope, cluster, left, changes);
+    Ok(())
 }

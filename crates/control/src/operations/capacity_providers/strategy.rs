@@ -1,7 +1,7 @@
 //! Which capacity providers a cluster may have, and what its default strategy may say.
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{CapacityProviderStrategyItem, error};
+use longshore_api::ecs::{CapacityProviderStrategyItem, LaunchType, error};
 use longshore_model::Scope;
 use longshore_model::capacity_provider::{self, BUILT_IN};
 use longshore_model::records::TaskStatus;
@@ -16,13 +16,24 @@ fn invalid(message: impl Into<String>) -> ServiceError {
     error::invalid_parameter_exception(message)
 }
 
-/// The names of the providers that a cluster is to have, in the request's order.
+/// The launch type that tasks on the provider `name` show; none when it is not known.
+pub(crate) fn launch_type_of(state: &ScopeState, name: &str) -> Option<LaunchType> {
+    if BUILT_IN.contains(&name) {
+        return Some(LaunchType::Fargate);
+    }
+    state.capacity_providers.get(name).map(|known| known.launch_type())
+}
+
+/// The names of the providers that the cluster called `cluster` is to have, in the request's order. Managed instances
+/// that belong to it stay, named or not.
 ///
 /// # Errors
-/// `InvalidParameterException` for one that can't be used or is given twice, and for too many.
+/// `InvalidParameterException` for one that can't be used or is given twice, managed instances of another cluster, and
+/// for too many.
 pub(crate) fn check_associable(
     state: &ScopeState,
     scope: &Scope,
+    cluster: &str,
     given: &[String],
 ) -> Result<Vec<String>, ServiceError> {
     if given.len() > MAX_PROVIDERS {
@@ -43,9 +54,37 @@ pub(crate) fn check_associable(
         if names.iter().any(|known| known == name) {
             return Err(invalid(format!("The capacity provider '{name}' is given more than once.")));
         }
+        if let Some(own) = state.capacity_providers.get(name).and_then(|known| known.cluster())
+            && own != cluster
+        {
+            return Err(invalid(format!(
+                "Cannot associate Managed Instances capacity provider to clusters using this API. '{name}' belongs to the cluster {own}, with which it was created."
+            )));
+        }
         names.push(name.to_owned());
     }
+    let own = state.capacity_providers.values().filter(|it| it.is_active() && it.cluster() == Some(cluster));
+    for provider in own {
+        if !names.contains(&provider.name) {
+            names.push(provider.name.clone());
+        }
+    }
+    check_room(&names)?;
     Ok(names)
+}
+
+/// Whether a cluster can have all of `names`.
+///
+/// # Errors
+/// `InvalidParameterException`.
+pub(super) fn check_room(names: &[String]) -> Result<(), ServiceError> {
+    if names.len() <= MAX_PROVIDERS {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "A cluster can have at most {MAX_PROVIDERS} capacity providers; it would have {}.",
+        names.len()
+    )))
 }
 
 fn not_associated(state: &ScopeState, name: &str) -> ServiceError {
@@ -96,16 +135,22 @@ pub(crate) fn strategy(
             capacity_provider: Some(name.to_owned()),
         });
     }
-    let is_fargate = |item: &CapacityProviderStrategyItem| {
-        item.capacity_provider.as_deref().is_some_and(|name| BUILT_IN.contains(&name))
-    };
-    let fargate = strategy.iter().filter(|item| is_fargate(item)).count();
-    if fargate > 0 && fargate < strategy.len() {
-        return Err(invalid(
-            "The capacity provider strategy cannot contain both Fargate and Auto Scaling group capacity providers. Specify one kind and try again.",
-        ));
-    }
+    check_one_kind(state, &strategy)?;
     Ok(strategy)
+}
+
+/// The guide knew two kinds; ECS has managed instances too, and a strategy still takes one kind.
+fn check_one_kind(state: &ScopeState, strategy: &[CapacityProviderStrategyItem]) -> Result<(), ServiceError> {
+    let name = |item: &CapacityProviderStrategyItem| launch_type_of(state, item.capacity_provider.as_deref()?);
+    let kinds: Vec<LaunchType> = strategy.iter().filter_map(name).collect();
+    if kinds.windows(2).all(|pair| pair[0] == pair[1]) {
+        return Ok(());
+    }
+    Err(invalid(if kinds.contains(&LaunchType::ManagedInstances) {
+        "A capacity provider strategy cannot contain a mix of Managed Instances capacity providers and others. Specify one or the other and try again."
+    } else {
+        "A capacity provider strategy cannot contain a mix of capacity providers using Auto Scaling groups and Fargate providers. Specify one or the other and try again."
+    }))
 }
 
 /// Whether `cluster` may go on with only the providers `left`.

@@ -166,9 +166,6 @@ async fn bad_names_groups_and_members_are_refused() {
         assert_eq!(refused(provider("p", settings.clone())).await, "InvalidParameterException", "{settings}");
     }
     assert_eq!(refused(json!({"name": "p"})).await, "InvalidParameterException");
-    let template = json!({"ec2InstanceProfileArn": "arn", "networkConfiguration": {}});
-    let managed = json!({"infrastructureRoleArn": "arn", "instanceLaunchTemplate": template});
-    assert_eq!(refused(json!({"name": "p", "managedInstancesProvider": managed})).await, "UnsupportedFeatureException");
 }
 
 // spec: 31-010, 03-079

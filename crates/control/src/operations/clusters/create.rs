@@ -37,7 +37,7 @@ pub async fn create(
         .write(|state, changes| {
             let state = state.scope(&scope);
             let mut wanted = wanted;
-            wanted.capacity_providers = capacity_providers::check_associable(state, &scope, &providers)?;
+            wanted.capacity_providers = capacity_providers::check_associable(state, &scope, &wanted.name, &providers)?;
             wanted.default_strategy =
                 capacity_providers::strategy(state, &scope, strategy, &wanted.capacity_providers)?;
             wanted.attachments = super::providers::attachments(engine, state, &wanted);

@@ -14,13 +14,13 @@ use crate::changes::Change;
 use crate::engine::Engine;
 use crate::operations::{plainly_not_found, resolve_cluster};
 use crate::service::scope_of;
-use crate::state::ClusterState;
+use crate::state::{ClusterState, ScopeState};
 
 /// Makes an empty cluster INACTIVE; it stays describable for a while and its name is free again.
 ///
 /// # Errors
 /// `ClusterNotFoundException`, `ClusterContainsContainerInstancesException`, `ClusterContainsServicesException`,
-/// `ClusterContainsTasksException`.
+/// `ClusterContainsTasksException`, `ClusterContainsCapacityProviderException` while managed instances belong to it.
 pub async fn delete(
     engine: &Engine,
     context: &RequestContext,
@@ -30,9 +30,11 @@ pub async fn delete(
     let now = engine.seams().clock.now();
     let cluster = engine
         .write(|state, changes| {
-            let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref());
+            let state = state.scope(&scope);
+            let cluster = resolve_cluster(state, &scope, input.cluster.as_deref());
             let cluster = cluster.map_err(plainly_not_found)?;
             check_empty(cluster)?;
+            check_no_managed_instances(state, cluster)?;
             let record = Arc::new(ClusterRecord {
                 status: ClusterStatus::Inactive,
                 deleted_at: Some(now),
@@ -65,4 +67,13 @@ fn check_empty(cluster: &ClusterState) -> Result<(), ServiceError> {
         return Err(error::cluster_contains_tasks_exception("The Cluster cannot be deleted while Tasks are active."));
     }
     Ok(())
+}
+
+/// Their capacity providers cannot outlive the cluster to which they belong.
+fn check_no_managed_instances(state: &ScopeState, cluster: &ClusterState) -> Result<(), ServiceError> {
+    let own = |name: &&String| state.capacity_providers.get(*name).is_some_and(|known| known.cluster().is_some());
+    let Some(name) = cluster.record.capacity_providers.iter().find(own) else { return Ok(()) };
+    Err(error::cluster_contains_capacity_provider_exception(format!(
+        "The Cluster cannot be deleted while Managed Instances capacity providers are active: delete the capacity provider {name} first."
+    )))
 }

@@ -20,7 +20,7 @@ use crate::state::ScopeState;
 /// Detail of an attachment that names its capacity provider.
 const PROVIDER: &str = "capacityProviderName";
 
-/// Replaces a cluster's capacity providers and its default strategy.
+/// Replaces a cluster's capacity providers and its default strategy; its managed instances stay.
 ///
 /// # Errors
 /// `ClusterNotFoundException`; `InvalidParameterException` for unknown providers or a strategy out of its rules;
@@ -37,7 +37,7 @@ pub async fn put_capacity_providers(
         .write(|state, changes| {
             let state = state.scope(&scope);
             let cluster = resolve_cluster(state, &scope, input.cluster.as_deref())?;
-            let capacity_providers = check_associable(state, &scope, &given)?;
+            let capacity_providers = check_associable(state, &scope, &cluster.record.name, &given)?;
             let default_strategy = strategy(state, &scope, wanted, &capacity_providers)?;
             check_removable(cluster, &scope, &capacity_providers)?;
             let known = ClusterRecord::clone(&cluster.record);

@@ -41,7 +41,7 @@ async fn a_registered_definition_has_arn_revision_and_who_registered_it() {
     assert_eq!((&registered["revision"], &registered["status"]), (&json!(1), &json!("ACTIVE")));
     assert_eq!(registered["registeredBy"], format!("arn:aws:iam::{ACCOUNT}:root"));
     assert_eq!(registered["registeredAt"], 1_700_000_000);
-    assert_eq!(registered["compatibilities"], json!(["EC2"]));
+    assert_eq!(registered["compatibilities"], json!(["EXTERNAL", "EC2"]));
     assert_eq!(answer.get("tags"), None);
     assert_eq!(describe(&world, "web").await, *registered);
 }

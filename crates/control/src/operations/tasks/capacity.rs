@@ -9,9 +9,9 @@ use longshore_api::ecs::{
     CPUArchitecture, CapacityProviderStrategyItem, Compatibility, LaunchType, TaskDefinition, error,
 };
 use longshore_model::Scope;
-use longshore_model::capacity_provider::{BUILT_IN, CAPACITY_PROVIDER, FARGATE_SPOT};
+use longshore_model::capacity_provider::{CAPACITY_PROVIDER, FARGATE_SPOT};
 use longshore_model::records::{ContainerInstanceStatus, TaskStatus};
-use longshore_model::task_definition::fargate_obstacle;
+use longshore_model::task_definition::{fargate_obstacle, managed_instances_obstacle};
 use longshore_model::vpc::Subnet;
 use longshore_scheduler::{Attribute, Refusal, Request, Share, SpreadField, Strategy, place, split};
 use longshore_seams::Random;
@@ -30,8 +30,8 @@ fn invalid(message: impl Into<String>) -> ServiceError {
 pub(crate) enum Capacity {
     /// EC2, FARGATE or EXTERNAL.
     LaunchType(LaunchType),
-    /// Capacity providers, all of Fargate or none.
-    Strategy(Vec<Provider>),
+    /// Capacity providers of one kind, with the launch type that tasks on them show.
+    Strategy(LaunchType, Vec<Provider>),
 }
 
 /// A capacity provider of a strategy.
@@ -46,8 +46,8 @@ impl Capacity {
     /// strategy, else EC2.
     ///
     /// # Errors
-    /// `InvalidParameterException` for both at once, and for a strategy out of its rules;
-    /// `UnsupportedFeatureException` for managed instances.
+    /// `InvalidParameterException` for both at once, a launch type that only capacity providers have, and for a
+    /// strategy out of its rules.
     pub fn of(
         state: &ScopeState,
         scope: &Scope,
@@ -63,8 +63,8 @@ impl Capacity {
             (Some(known @ (LaunchType::Ec2 | LaunchType::Fargate | LaunchType::External)), None) => {
                 Ok(Self::LaunchType(known.clone()))
             }
-            (Some(other), None) => Err(error::unsupported_feature_exception(format!(
-                "The launch type {} is not supported: use EC2, FARGATE or EXTERNAL.",
+            (Some(other), None) => Err(invalid(format!(
+                "The launch type {} cannot be given: leave it out and name a capacity provider in a capacityProviderStrategy.",
                 other.as_str()
             ))),
             (None, Some(items)) => Self::strategy(state, scope, cluster, items),
@@ -101,7 +101,9 @@ impl Capacity {
             }
             _ => {}
         }
-        Ok(Self::Strategy(providers))
+        // All are of one kind.
+        let launch_type = providers.first().and_then(|it| capacity_providers::launch_type_of(state, &it.name));
+        Ok(Self::Strategy(launch_type.unwrap_or(LaunchType::Ec2), providers))
     }
 
     /// Whether tasks go to machines that are lent to Fargate.
@@ -112,11 +114,7 @@ impl Capacity {
     /// The launch type that its tasks show.
     pub fn launch_type(&self) -> LaunchType {
         match self {
-            Self::LaunchType(launch_type) => launch_type.clone(),
-            Self::Strategy(providers) => match providers.first() {
-                Some(provider) if BUILT_IN.contains(&provider.name.as_str()) => LaunchType::Fargate,
-                _ => LaunchType::Ec2,
-            },
+            Self::LaunchType(launch_type) | Self::Strategy(launch_type, _) => launch_type.clone(),
         }
     }
 
@@ -130,6 +128,7 @@ impl Capacity {
         let named = |wanted: &Compatibility| wanted.as_str() == launch_type.as_str();
         let fits = match launch_type {
             LaunchType::Fargate => fargate_obstacle(definition).is_none(),
+            LaunchType::ManagedInstances => managed_instances_obstacle(definition).is_none(),
             _ => required.is_empty() || required.iter().any(named),
         };
         if fits {
@@ -143,7 +142,7 @@ impl Capacity {
     pub fn order(&self, existing: impl Fn(&str) -> usize, count: usize) -> Vec<Option<&str>> {
         match self {
             Self::LaunchType(_) => vec![None; count],
-            Self::Strategy(providers) => {
+            Self::Strategy(_, providers) => {
                 let shares: Vec<Share> = providers.iter().map(|provider| provider.share).collect();
                 let held: Vec<usize> = providers.iter().map(|provider| existing(&provider.name)).collect();
                 split(&shares, &held, count).into_iter().map(|at| Some(providers[at].name.as_str())).collect()

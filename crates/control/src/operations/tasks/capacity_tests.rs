@@ -294,7 +294,7 @@ async fn a_strategy_out_of_its_rules_is_refused() {
     world.ok("PutClusterCapacityProviders", input).await;
     let mixed = strategy(&[("FARGATE", 1, 0), ("mine", 1, 0)]);
     let input = json!({"taskDefinition": "web", "capacityProviderStrategy": mixed, "networkConfiguration": network()});
-    assert!(world.refused("RunTask", input).await.1.contains("cannot contain both"));
+    assert!(world.refused("RunTask", input).await.1.contains("cannot contain a mix of capacity providers"));
 }
 
 // spec: 03-042

@@ -13,21 +13,26 @@ fn not_for_fargate(change: impl Fn(Value) -> Value, message: &str) {
     assert!(refused.contains(message), "{refused}");
     let on_ec2 = change(with(fargate(), json!({"requiresCompatibilities": null})));
     if register(&on_ec2).is_ok() {
-        assert_eq!(compatibilities(&on_ec2), json!(["EC2"]), "{message}");
+        let found = compatibilities(&on_ec2);
+        let found = found.as_array().unwrap();
+        assert!(found.contains(&json!("EC2")) && !found.contains(&json!("FARGATE")), "{message} {found:?}");
     }
 }
 
 // spec: 03-073, 02-021
 #[test]
 fn compatibilities_are_found_out() {
-    assert_eq!(compatibilities(&base()), json!(["EC2"]));
-    assert_eq!(compatibilities(&with(base(), json!({"requiresCompatibilities": ["EC2"]}))), json!(["EC2"]));
-    assert_eq!(compatibilities(&fargate()), json!(["EC2", "FARGATE"]));
-    assert_eq!(compatibilities(&with(fargate(), json!({"requiresCompatibilities": null}))), json!(["EC2", "FARGATE"]));
-    assert_eq!(
-        compatibilities(&with(base(), json!({"requiresCompatibilities": ["EXTERNAL"]}))),
-        json!(["EXTERNAL", "EC2"])
-    );
+    let requires = |document: Value, required: Value| with(document, json!({ "requiresCompatibilities": required }));
+    assert_eq!(compatibilities(&requires(base(), json!(["EC2"]))), json!(["EC2"]));
+    assert_eq!(compatibilities(&requires(fargate(), json!(["EC2"]))), json!(["EC2", "FARGATE"]));
+    for required in [json!(null), json!(["EXTERNAL"]), json!(["EXTERNAL", "EC2"])] {
+        assert_eq!(compatibilities(&requires(base(), required)), json!(["EXTERNAL", "EC2"]));
+    }
+    for required in [json!(null), json!(["FARGATE"]), json!(["MANAGED_INSTANCES"]), json!(["FARGATE", "EC2"])] {
+        assert_eq!(compatibilities(&requires(fargate(), required)), json!(["EC2", "MANAGED_INSTANCES", "FARGATE"]));
+    }
+    let on_host = with(base(), json!({"networkMode": "host"}));
+    assert_eq!(compatibilities(&on_host), json!(["EXTERNAL", "EC2", "MANAGED_INSTANCES"]));
 }
 
 // spec: 31-031
@@ -38,13 +43,48 @@ fn external_instances_have_no_awsvpc() {
 }
 
 #[test]
-fn managed_instances_have_awsvpc_or_host() {
+fn managed_instances_have_no_bridge() {
     let managed =
-        |mode: &str| with(base(), json!({"requiresCompatibilities": ["MANAGED_INSTANCES"], "networkMode": mode}));
-    assert_eq!(compatibilities(&managed("host")), json!(["EC2", "MANAGED_INSTANCES"]));
-    let both = with(fargate(), json!({"requiresCompatibilities": ["FARGATE", "MANAGED_INSTANCES"]}));
-    assert_eq!(compatibilities(&both), json!(["EC2", "FARGATE", "MANAGED_INSTANCES"]));
-    assert!(refusal(&managed("bridge")).contains("Managed instances do not support network mode 'bridge'"));
+        |mode: Value| with(base(), json!({"requiresCompatibilities": ["MANAGED_INSTANCES"], "networkMode": mode}));
+    for mode in ["awsvpc", "host", "none"] {
+        let found = compatibilities(&managed(json!(mode)));
+        assert!(found.as_array().unwrap().contains(&json!("MANAGED_INSTANCES")), "{mode} {found}");
+    }
+    for mode in [json!("bridge"), json!(null)] {
+        assert_eq!(refusal(&managed(mode)), "Managed instances do not support network mode 'bridge'.");
+    }
+}
+
+#[test]
+fn managed_instances_do_not_take_every_member() {
+    let managed = || with(base(), json!({"requiresCompatibilities": ["MANAGED_INSTANCES"], "networkMode": "host"}));
+    let volume = |volume: Value| with(managed(), json!({"volumes": [volume]}));
+    let linux = |linux: Value| with_container(managed(), json!({ "linuxParameters": linux }));
+    for (document, member) in [
+        (with(managed(), json!({"ipcMode": "task"})), "ipcMode"),
+        (
+            with(
+                managed(),
+                json!({"networkMode": "awsvpc", "runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}),
+            ),
+            "Windows",
+        ),
+        (volume(json!({"name": "v", "dockerVolumeConfiguration": {"scope": "task"}})), "dockerVolumeConfiguration"),
+        (with_container(managed(), json!({"dnsServers": ["10.0.0.2"]})), "dnsServers"),
+        (with_container(managed(), json!({"dockerSecurityOptions": ["no-new-privileges"]})), "dockerSecurityOptions"),
+        (linux(json!({"swappiness": 10})), "swappiness"),
+        (linux(json!({"sharedMemorySize": 64})), "sharedMemorySize"),
+        (linux(json!({"tmpfs": [{"containerPath": "/t", "size": 8}]})), "tmpfs"),
+    ] {
+        assert_eq!(refusal(&document), format!("Managed instances do not support {member}."));
+        let anywhere = with(document, json!({"requiresCompatibilities": null}));
+        if register(&anywhere).is_ok() {
+            let found = compatibilities(&anywhere);
+            assert!(!found.as_array().unwrap().contains(&json!("MANAGED_INSTANCES")), "{member} {found}");
+        }
+    }
+    registered(&volume(json!({"name": "v", "host": {"sourcePath": "/var/data"}})));
+    registered(&with_container(managed(), json!({"privileged": true})));
 }
 
 // spec: 02-022
@@ -202,7 +242,7 @@ fn fargate_needs_an_execution_role_for_logs_and_ecr() {
         "Fargate requires log configuration options to include awslogs-stream-prefix to support log driver awslogs."
     );
     let on_ec2 = with(role, json!({"requiresCompatibilities": null}));
-    assert_eq!(compatibilities(&with_container(on_ec2, unprefixed)), json!(["EC2"]));
+    assert_eq!(compatibilities(&with_container(on_ec2, unprefixed)), json!(["EC2", "MANAGED_INSTANCES"]));
     not_for_fargate(
         |document| with_container(document, logs.clone()),
         "Fargate requires task definition to have execution role ARN to support log driver awslogs.",
@@ -252,5 +292,5 @@ fn the_guides_fargate_sample_registers() {
                 "awslogs-group": "/ecs/fargate-task-definition", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "ecs"}},
         }],
     });
-    assert_eq!(compatibilities(&sample), json!(["EC2", "FARGATE"]));
+    assert_eq!(compatibilities(&sample), json!(["EC2", "MANAGED_INSTANCES", "FARGATE"]));
 }
