@@ -72,6 +72,41 @@ fn a_container_waits_until_the_one_that_it_depends_on_is_healthy() {
     assert_eq!(app["exitCode"], 4, "{stopped}");
 }
 
+#[test]
+fn each_task_has_a_volume_of_its_own_that_is_configured_at_launch() {
+    for runtime in ["docker", "oci"] {
+        let longshore = up(runtime);
+        let mounted = json!([{"sourceVolume": "data", "containerPath": "/data"}]);
+        let containers = json!([
+            {
+                "name": "writer", "image": IMAGE, "memory": 32, "essential": false, "mountPoints": mounted,
+                "command": ["sh", "-c", "test -e /data/mine && exit 9; touch /data/mine"],
+            },
+            {
+                "name": "reader", "image": IMAGE, "memory": 32, "mountPoints": mounted,
+                "command": ["sh", "-c", "test -e /data/mine && exit 4; exit 9"],
+                "dependsOn": [{"containerName": "writer", "condition": "SUCCESS"}],
+            },
+        ]);
+        let volumes = r#"[{"name": "data", "configuredAtLaunch": true}]"#;
+        register(&longshore, "data", &containers, &["--volumes", volumes]);
+        let ebs = json!({"roleArn": "arn:aws:iam::000000000000:role/infrastructure", "sizeInGiB": 1});
+        let given = json!([{"name": "data", "managedEBSVolume": ebs}]).to_string();
+        for _ in 0..2 {
+            let answer = longshore.ecs(&["run-task", "--task-definition", "data", "--volume-configurations", &given]);
+            let stopped = longshore.wait_task(answer["tasks"][0]["taskArn"].as_str().unwrap(), "STOPPED");
+            let ended = stopped["containers"].as_array().unwrap();
+            let code = |name: &str| ended.iter().find(|it| it["name"] == name).map(|it| it["exitCode"].clone());
+            assert_eq!((code("writer"), code("reader")), (Some(json!(0)), Some(json!(4))), "{runtime}: {stopped}");
+            let attachment = &stopped["attachments"][0];
+            assert_eq!(
+                (&attachment["type"], &attachment["status"]),
+                (&json!("AmazonElasticBlockStorage"), &json!("DELETED"))
+            );
+        }
+    }
+}
+
 // spec: 08-058, 14-017
 #[test]
 fn entry_point_and_command_make_the_process() {
