@@ -90,7 +90,7 @@ pub fn platform_family(definition: &TaskDefinition) -> String {
 mod tests {
     use longshore_api::ecs::{
         ContainerCondition, ContainerDefinition, ContainerDependency, EphemeralStorage, ProxyConfiguration,
-        ProxyConfigurationType, RuntimePlatform,
+        ProxyConfigurationType, RuntimePlatform, Volume,
     };
 
     use super::*;
@@ -119,6 +119,10 @@ mod tests {
         assert_eq!(refused.code, "PlatformTaskDefinitionIncompatibilityException");
         assert!(refused.message.contains("ephemeralStorage"), "{}", refused.message);
         assert!(platform_version(Some("1.3.0"), &TaskDefinition::default(), true).is_err());
+        let volume = Volume { configured_at_launch: Some(true), ..Volume::default() };
+        let with_volume = TaskDefinition { volumes: Some(vec![volume]), ..TaskDefinition::default() };
+        let refused = platform_version(Some("1.3.0"), &with_volume, false).unwrap_err();
+        assert!(refused.message.contains("configuredAtLaunch"), "{}", refused.message);
         assert_eq!(platform_version(Some("1.4.0"), &large, true), Ok("1.4.0"));
     }
 

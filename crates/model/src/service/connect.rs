@@ -4,12 +4,13 @@
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    ApplicationProtocol, DeploymentControllerType, LaunchType, NetworkMode, Service, ServiceConnectClientAlias,
-    ServiceConnectConfiguration, ServiceConnectService, ServiceConnectServiceResource, ServiceConnectTlsConfiguration,
-    TaskDefinition,
+    ApplicationProtocol, DeploymentControllerType, LaunchType, LogDriver, NetworkMode, Service,
+    ServiceConnectClientAlias, ServiceConnectConfiguration, ServiceConnectService, ServiceConnectServiceResource,
+    ServiceConnectTlsConfiguration, TaskDefinition,
 };
 
 use super::revision_settings::{named_port, refused};
+use super::rules::is_fargate;
 use crate::{Arn, Scope, names, vpc};
 
 /// Most characters of the name of a namespace.
@@ -40,15 +41,28 @@ pub(super) fn settled(
     Ok(Some(configuration))
 }
 
-/// Whether `name` may be that of a Cloud Map namespace, or the ARN of one in the region of `scope`.
-#[must_use]
-pub fn is_namespace(scope: &Scope, name: &str) -> bool {
-    if !name.starts_with("arn:") {
-        return (1..=MAX_NAMESPACE).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+/// Checks the name of a Cloud Map namespace, or the ARN of one in the region of `scope`.
+///
+/// # Errors
+/// `InvalidParameterException`.
+pub fn check_namespace(scope: &Scope, name: &str) -> Result<(), ServiceError> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !b"<>\"/".contains(&byte);
+    let is_arn = || {
+        Arn::parse(name).is_some_and(|arn| {
+            arn.service == "servicediscovery" && arn.region == scope.region && arn.resource_of("namespace").is_some()
+        })
+    };
+    let valid = match name.starts_with("arn:") {
+        true => is_arn(),
+        false => (1..=MAX_NAMESPACE).contains(&name.len()) && name.bytes().all(allowed),
+    };
+    if valid {
+        return Ok(());
     }
-    Arn::parse(name).is_some_and(|arn| {
-        arn.service == "servicediscovery" && arn.region == scope.region && arn.resource_of("namespace").is_some()
-    })
+    refused(format!(
+        "The namespace '{name}' is neither the ARN of a namespace in {} nor a name of 1 to {MAX_NAMESPACE} visible characters other than < > \" and /.",
+        scope.region
+    ))
 }
 
 /// Checks a configuration together with the service's settings and its task definition.
@@ -71,9 +85,6 @@ pub(super) fn check(
     if settings.launch_type == Some(LaunchType::External) {
         return refused("Service Connect is not supported with the EXTERNAL launch type.");
     }
-    if configuration.access_log_configuration.is_some() && configuration.log_configuration.is_none() {
-        return refused("The accessLogConfiguration of Service Connect needs a logConfiguration beside it.");
-    }
     let Some(definition) = definition else { return Ok(()) };
     if let Some(mode @ (NetworkMode::Host | NetworkMode::None)) = &definition.network_mode {
         return refused(format!(
@@ -81,10 +92,30 @@ pub(super) fn check(
             mode.as_str()
         ));
     }
+    check_logs(configuration, settings)?;
     let services = configuration.services.as_deref().unwrap_or_default();
     for (at, service) in services.iter().enumerate() {
         check_service(service, definition)?;
         check_beside(service, &services[..at])?;
+    }
+    Ok(())
+}
+
+/// Where the proxy's logs go: as those of containers.
+fn check_logs(configuration: &ServiceConnectConfiguration, settings: &Service) -> Result<(), ServiceError> {
+    let Some(logs) = &configuration.log_configuration else {
+        if configuration.access_log_configuration.is_some() {
+            return refused("The accessLogConfiguration of Service Connect needs a logConfiguration beside it.");
+        }
+        return Ok(());
+    };
+    let driver = logs.log_driver.as_ref();
+    let on_fargate = matches!(driver, Some(LogDriver::Awslogs | LogDriver::Splunk | LogDriver::Awsfirelens));
+    if is_fargate(settings) && !on_fargate {
+        return refused(format!(
+            "The log driver {} of Service Connect is not supported on Fargate: use awslogs, splunk or awsfirelens.",
+            driver.map_or("null", LogDriver::as_str)
+        ));
     }
     Ok(())
 }

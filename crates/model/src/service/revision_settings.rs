@@ -3,7 +3,7 @@
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
     CreateServiceRequest, GatewayConnector, MonitoringConfiguration, PortMapping, Service, ServiceConnectConfiguration,
-    ServiceVolumeConfiguration, TaskDefinition, UpdateServiceRequest, VpcLatticeConfiguration, error,
+    ServiceRevision, ServiceVolumeConfiguration, TaskDefinition, UpdateServiceRequest, VpcLatticeConfiguration, error,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,18 @@ impl RevisionSettings {
             gateway_connectors: input.gateway_connectors.clone().unwrap_or_default(),
             monitoring: input.monitoring.clone(),
         })
+    }
+
+    /// Those that a service revision shows.
+    #[must_use]
+    pub fn of_revision(revision: &ServiceRevision) -> Self {
+        Self {
+            service_connect: revision.service_connect_configuration.clone(),
+            volumes: revision.volume_configurations.clone().unwrap_or_default(),
+            vpc_lattice: revision.vpc_lattice_configurations.clone().unwrap_or_default(),
+            gateway_connectors: revision.gateway_connectors.clone().unwrap_or_default(),
+            monitoring: revision.monitoring.clone(),
+        }
     }
 
     /// These after an update: members that are given replace those that were, and empty lists remove them.

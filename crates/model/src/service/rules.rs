@@ -252,7 +252,7 @@ pub fn check(settings: &Service, desired_count: i32, definition: Option<&TaskDef
 }
 
 /// Whether its tasks run on Fargate: by launch type, or by capacity providers.
-fn is_fargate(settings: &Service) -> bool {
+pub(super) fn is_fargate(settings: &Service) -> bool {
     let named = |item: &CapacityProviderStrategyItem| {
         let named = item.capacity_provider.as_deref().unwrap_or("");
         BUILT_IN.contains(&named.rsplit('/').next().unwrap_or(named))

@@ -139,6 +139,9 @@ pub fn needs_current_fargate(definition: &TaskDefinition) -> Option<&'static str
     if list(&definition.volumes).iter().any(|volume| volume.efs_volume_configuration.is_some()) {
         return Some("efsVolumeConfiguration");
     }
+    if list(&definition.volumes).iter().any(|volume| volume.configured_at_launch == Some(true)) {
+        return Some("configuredAtLaunch");
+    }
     let containers = list(&definition.container_definitions);
     let uses = |test: fn(&ContainerDefinition) -> bool| containers.iter().any(test);
     if uses(|each| !list(&each.environment_files).is_empty()) {

@@ -30,6 +30,7 @@ pub async fn update(
     if let Some(configuration) = &input.configuration {
         rules::configuration(configuration)?;
     }
+    rules::namespace(&scope_of(context), input.service_connect_defaults.as_ref())?;
     let namespace = input.service_connect_defaults.and_then(|defaults| defaults.namespace);
     let cluster = change(engine, context, input.cluster.as_deref(), |record| {
         set(&mut record.settings, settings);

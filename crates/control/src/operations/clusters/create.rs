@@ -6,7 +6,7 @@ use std::time::Duration;
 use longshore_api::ServiceError;
 use longshore_api::ecs::{CreateClusterRequest, CreateClusterResponse, error};
 use longshore_model::records::{ClusterRecord, ClusterStatus};
-use longshore_model::{Id, tags};
+use longshore_model::{Id, Scope, tags};
 use longshore_wire::RequestContext;
 
 use super::{Field, rules, view};
@@ -29,8 +29,8 @@ pub async fn create(
     context: &RequestContext,
     input: CreateClusterRequest,
 ) -> Result<CreateClusterResponse, ServiceError> {
-    let wanted = wanted(engine, &input)?;
     let scope = scope_of(context);
+    let wanted = wanted(engine, &scope, &input)?;
     let providers = input.capacity_providers.clone().unwrap_or_default();
     let strategy = input.default_capacity_provider_strategy.clone().unwrap_or_default();
     let cluster = engine
@@ -60,7 +60,7 @@ pub async fn create(
 }
 
 /// The cluster that `input` asks for, without what depends on others.
-fn wanted(engine: &Engine, input: &CreateClusterRequest) -> Result<ClusterRecord, ServiceError> {
+fn wanted(engine: &Engine, scope: &Scope, input: &CreateClusterRequest) -> Result<ClusterRecord, ServiceError> {
     let name = input.cluster_name.clone().unwrap_or_else(|| DEFAULT_CLUSTER.to_owned());
     rules::name(&name)?;
     let settings = input.settings.clone().unwrap_or_default();
@@ -68,6 +68,7 @@ fn wanted(engine: &Engine, input: &CreateClusterRequest) -> Result<ClusterRecord
     if let Some(configuration) = &input.configuration {
         rules::configuration(configuration)?;
     }
+    rules::namespace(scope, input.service_connect_defaults.as_ref())?;
     Ok(ClusterRecord {
         id: Id::random(&*engine.seams().random),
         name,

@@ -1,9 +1,13 @@
 //! What a cluster's members may be.
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{ClusterConfiguration, ClusterSetting, ClusterSettingName, ExecuteCommandLogging, error};
-use longshore_model::names;
+use longshore_api::ecs::{
+    ClusterConfiguration, ClusterServiceConnectDefaultsRequest, ClusterSetting, ClusterSettingName,
+    ExecuteCommandLogging, error,
+};
 use longshore_model::records::ClusterRecord;
+use longshore_model::service::connect;
+use longshore_model::{Scope, names};
 
 /// Values of `containerInsights`.
 const INSIGHTS: [&str; 3] = ["enabled", "disabled", "enhanced"];
@@ -21,6 +25,17 @@ pub(super) fn name(name: &str) -> Result<(), ServiceError> {
         return Err(invalid(format!("Cluster name must match ^[a-zA-Z0-9\\-_]{{1,255}}$, but was {name}")));
     }
     Ok(())
+}
+
+/// The namespace of services that name none; the empty one is none.
+pub(super) fn namespace(
+    scope: &Scope,
+    given: Option<&ClusterServiceConnectDefaultsRequest>,
+) -> Result<(), ServiceError> {
+    match given.and_then(|defaults| defaults.namespace.as_deref()).filter(|name| !name.is_empty()) {
+        Some(name) => connect::check_namespace(scope, name),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn settings(settings: &[ClusterSetting]) -> Result<(), ServiceError> {

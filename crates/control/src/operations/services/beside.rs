@@ -20,8 +20,7 @@ pub(super) fn check(
     definition: Option<&TaskDefinition>,
 ) -> Result<(), ServiceError> {
     beside.check(settings, definition)?;
-    check_namespace(state, scope, (cluster, name), beside)?;
-    check_gateways(state, cluster, beside)
+    check_namespace(state, scope, (cluster, name), beside)
 }
 
 /// Endpoints of a namespace are told apart by their names, in whichever cluster they are.
@@ -33,12 +32,7 @@ fn check_namespace(
 ) -> Result<(), ServiceError> {
     let Some(own) = &beside.service_connect else { return Ok(()) };
     let namespace = own.namespace.as_deref().unwrap_or_default();
-    if !connect::is_namespace(scope, namespace) {
-        return Err(error::invalid_parameter_exception(format!(
-            "The namespace '{namespace}' is neither the name of a namespace nor the ARN of one in {}.",
-            scope.region
-        )));
-    }
+    connect::check_namespace(scope, namespace)?;
     for other in state.clusters.values() {
         for service in other.services.values().filter(|it| it.status != ServiceStatus::Inactive) {
             let Some(known) = &service.revision_settings.service_connect else { continue };
@@ -50,8 +44,15 @@ fn check_namespace(
     Ok(())
 }
 
-/// A connector needs a gateway that the cluster may use, of a kind that it takes.
-fn check_gateways(state: &ScopeState, cluster: &ClusterState, beside: &RevisionSettings) -> Result<(), ServiceError> {
+/// Checks connectors that are new: each needs a gateway that the cluster may use, of a kind that it takes.
+///
+/// # Errors
+/// `InvalidParameterException`.
+pub(super) fn check_gateways(
+    state: &ScopeState,
+    cluster: &ClusterState,
+    beside: &RevisionSettings,
+) -> Result<(), ServiceError> {
     let associated = |it: &longshore_model::gateway::GatewayRecord| {
         let association = state.gateway_associations.get(&it.id).and_then(|of| of.get(&cluster.record.id));
         it.is_usable() && association.is_some_and(|known| known.active)

@@ -105,10 +105,14 @@ async fn the_namespace_is_the_service_s_own_or_the_cluster_s_default() {
     let arn = "arn:aws:servicediscovery:eu-west-1:123456789012:namespace/ns-0123456789abcdef";
     let named = create(&world, "named", json!({"enabled": true, "namespace": arn})).await;
     assert_eq!(named["deployments"][0]["serviceConnectConfiguration"]["namespace"], arn);
-    for namespace in ["a b", &arn.replace("eu-west-1", "eu-west-2"), &arn.replace("servicediscovery", "sns")] {
+    for namespace in ["a b", "a/b", &arn.replace("eu-west-1", "eu-west-2"), &arn.replace("servicediscovery", "sns")] {
         let (code, _) =
             world.refused("CreateService", request("x", json!({"enabled": true, "namespace": namespace}))).await;
         assert_eq!(code, REFUSED, "{namespace}");
+        let default = json!({"cluster": "default", "serviceConnectDefaults": {"namespace": namespace}});
+        assert_eq!(world.refused("UpdateCluster", default).await.0, REFUSED, "{namespace}");
+        let default = json!({"clusterName": "c", "serviceConnectDefaults": {"namespace": namespace}});
+        assert_eq!(world.refused("CreateCluster", default).await.0, REFUSED, "{namespace}");
     }
 }
 
@@ -261,6 +265,15 @@ async fn service_connect_needs_a_network_and_a_controller_that_know_it() {
     awsvpc["taskDefinition"] = json!("awsvpc");
     awsvpc["networkConfiguration"] = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
     world.ok("CreateService", awsvpc).await;
+
+    let logged = json!({"enabled": true, "namespace": "internal", "logConfiguration": {"logDriver": "syslog"}});
+    let mut fargate = request("far", logged);
+    fargate["launchType"] = json!("FARGATE");
+    fargate["taskDefinition"] = json!("awsvpc");
+    fargate["networkConfiguration"] = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
+    let (code, message) = world.refused("CreateService", fargate).await;
+    assert_eq!(code, REFUSED);
+    assert!(message.contains("log driver syslog"), "{message}");
 
     let balancer = json!({"targetGroupArn": "arn:g", "containerName": "main", "containerPort": 80});
     let mut blue_green = request("blue", json!({"enabled": true, "namespace": "internal"}));

@@ -80,9 +80,13 @@ async fn a_connector_needs_a_gateway_of_the_cluster_that_it_takes() {
     let message = refused(&world, private.clone()).await;
     assert!(message.contains("no PRIVATE gateway"), "{message}");
     associate(&world, "inner", "internal").await;
-    world.ok("CreateService", request(private)).await;
+    world.ok("CreateService", request(private.clone())).await;
     let left = json!({"gateway": "inner", "cluster": "default"});
     world.ok("DisassociateGatewayFromCluster", left).await;
+    // What the service has stays, but is not taken again.
+    world.ok("UpdateService", json!({"service": "web", "desiredCount": 0, "forceNewDeployment": true})).await;
+    let again = json!({"service": "web", "gatewayConnectors": [private]});
+    assert_eq!(world.refused("UpdateService", again).await.0, REFUSED);
     world.ok("UpdateService", json!({"service": "web", "gatewayConnectors": [any]})).await;
 }
 

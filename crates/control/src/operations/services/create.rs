@@ -88,6 +88,7 @@ pub(crate) fn prepare(
     service::settle_platform(&mut settings, definition.map(|it| &it.definition));
     let task_definition = definition.map(|it| &it.definition);
     beside::check(state.scope(scope), scope, (cluster, &name), &revision_settings, &settings, task_definition)?;
+    beside::check_gateways(state.scope(scope), cluster, &revision_settings)?;
     check_in_cluster(state.scope(scope), scope, cluster, &settings, definition.map(|it| &**it))?;
     let daemon = settings.scheduling_strategy == Some(SchedulingStrategy::Daemon);
     let desired = if daemon { 0 } else { desired };

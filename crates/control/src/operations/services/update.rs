@@ -94,6 +94,9 @@ pub(crate) fn prepare(
     let (named, task_definition) = ((cluster, record.name.as_str()), definition.map(|it| &it.definition));
     let (own, settings) = (&record.revision_settings, &record.settings);
     beside::check(state.scope(scope), scope, named, own, settings, task_definition)?;
+    if input.gateway_connectors.is_some() {
+        beside::check_gateways(state.scope(scope), cluster, own)?;
+    }
     check_in_cluster(state.scope(scope), scope, cluster, &record.settings, definition.map(|it| &**it))?;
     if let (Some(definition), Some(primary)) = (definition, primary) {
         let same = definition.family == primary.family && definition.revision == primary.revision;

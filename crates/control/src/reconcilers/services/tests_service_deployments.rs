@@ -138,6 +138,26 @@ async fn only_what_changes_tasks_makes_a_service_deployment() {
 }
 
 #[tokio::test]
+async fn a_rollback_brings_back_what_service_connect_was() {
+    let connect = |namespace: &str| json!({"enabled": true, "namespace": namespace});
+    let world = updating(json!({"serviceConnectConfiguration": connect("before")})).await;
+    update(&world, json!({"serviceConnectConfiguration": connect("after")})).await;
+    reconcile(&world).await;
+    let services = |namespace: &str| world.call("ListServicesByNamespace", json!({"namespace": namespace}));
+    assert!(services("before").await.is_err());
+    let arn = newest(&world).await["serviceDeploymentArn"].clone();
+    world.ok("StopServiceDeployment", json!({"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})).await;
+    reconcile(&world).await;
+    let back = service(&world).await;
+    assert_eq!(back["deployments"][0]["serviceConnectConfiguration"], connect("before"));
+    assert_eq!(services("before").await.unwrap()["serviceArns"], json!([back["serviceArn"]]));
+    assert_eq!(services("after").await.unwrap_err().code, "NamespaceNotFoundException");
+    // What runs is what the service says that it wants: an update that says the same begins nothing.
+    update(&world, json!({"serviceConnectConfiguration": connect("before")})).await;
+    assert_eq!(service(&world).await["deployments"][0]["id"], back["deployments"][0]["id"]);
+}
+
+#[tokio::test]
 async fn a_user_rolls_back_and_the_tasks_that_still_run_stay() {
     let world = updating(json!({})).await;
     let before = tasks(&world).await;
