@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    Attachment, DeploymentControllerType, KeyValuePair, LaunchType, SchedulingStrategy, Service,
+    Attachment, DeploymentControllerType, KeyValuePair, LaunchType, PropagateTags, SchedulingStrategy, Service,
     ServiceVolumeConfiguration, TaskDefinition, TaskFilesystemType, TaskManagedEBSVolumeConfiguration,
     TaskManagedEBSVolumeTerminationPolicy, TaskVolumeConfiguration, Volume, error,
 };
@@ -98,6 +98,21 @@ pub fn check_service(
     }
     let Some(definition) = definition else { return Ok(()) };
     check(&of_service(volumes), settings.launch_type.as_ref(), definition)
+}
+
+/// Only the volumes of services can have the tags of their service.
+///
+/// # Errors
+/// `InvalidParameterException`.
+pub fn check_propagation(volumes: &[TaskVolumeConfiguration]) -> Result<(), ServiceError> {
+    let ebs = volumes.iter().filter_map(|volume| volume.managed_ebs_volume.as_ref());
+    let mut specifications = ebs.flat_map(|it| it.tag_specifications.iter().flatten());
+    if specifications.any(|it| it.propagate_tags == Some(PropagateTags::Service)) {
+        return refused(
+            "The tags of a service can only be propagated to the volumes of a service's tasks: use TASK_DEFINITION.",
+        );
+    }
+    Ok(())
 }
 
 /// Checks what a task is launched with against what its task definition leaves to its launch.

@@ -4,9 +4,9 @@ use std::ops::Add;
 use std::sync::Arc;
 
 use longshore_api::{ServiceError, ecs};
-use longshore_model::Scope;
 use longshore_model::fargate::NO_CAPACITY;
 use longshore_model::records::TaskRecord;
+use longshore_model::{Scope, ebs};
 use longshore_scheduler::Request;
 use longshore_wire::RequestContext;
 
@@ -157,7 +157,9 @@ fn read<'a>(
         ],
     )?;
     launch.settle(scope, &capacity, input.platform_version.as_deref(), input.network_configuration.as_ref())?;
-    launch.attach(input.volume_configurations.as_deref().unwrap_or_default())?;
+    let volumes = input.volume_configurations.as_deref().unwrap_or_default();
+    ebs::check_propagation(volumes)?;
+    launch.attach(volumes)?;
     launch.tags = task_tags(
         input.tags.as_deref(),
         input.propagate_tags.as_ref(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use longshore_api::{ServiceError, ecs};
-use longshore_model::{Id, Scope};
+use longshore_model::{Id, Scope, ebs};
 use longshore_scheduler::{Request, place};
 use longshore_wire::RequestContext;
 
@@ -91,7 +91,9 @@ fn read<'a>(
     )?;
     let on_instances = Capacity::LaunchType(ecs::LaunchType::Ec2);
     launch.settle(scope, &on_instances, None, input.network_configuration.as_ref())?;
-    launch.attach(input.volume_configurations.as_deref().unwrap_or_default())?;
+    let volumes = input.volume_configurations.as_deref().unwrap_or_default();
+    ebs::check_propagation(volumes)?;
+    launch.attach(volumes)?;
     launch.tags = task_tags(
         input.tags.as_deref(),
         input.propagate_tags.as_ref(),

@@ -165,6 +165,10 @@ async fn a_volume_out_of_its_bounds_is_refused() {
             assert!(message.contains(why), "{own}: {message}");
         }
     }
+    let of_service = json!({"tagSpecifications": [{"resourceType": "volume", "propagateTags": "SERVICE"}]});
+    let (code, _) = world.refused("RunTask", run(volume(of_service.clone()))).await;
+    assert_eq!(code, REFUSED);
+    world.ok("CreateService", service(volume(of_service))).await;
     world.ok("RunTask", run(volume(json!({"sizeInGiB": null, "snapshotId": "snap-1"})))).await;
     world.ok("RunTask", run(volume(json!({"iops": 3000, "throughput": 125})))).await;
 }
