@@ -169,6 +169,10 @@ impl Client {
         Value::from_json(&answer).map_err(|error| self.misunderstood(operation, error.to_string()))
     }
 
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     async fn send(&self, model: &ServiceModel, operation: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let retry = self.options.retry;
         let mut attempt = 1;

@@ -9,6 +9,7 @@ mod credentials;
 mod error;
 pub mod profile;
 mod resolve;
+mod rest;
 mod transport;
 mod websocket;
 
@@ -16,4 +17,5 @@ pub use call::{Client, Options, Retry};
 pub use credentials::{CredentialsProvider, RotatingCredentials};
 pub use error::ClientError;
 pub use longshore_sigv4::Credentials;
+pub use rest::Answer;
 pub use websocket::{Received, WebSocket, WebSocketReceiver, WebSocketSender};

@@ -17,9 +17,10 @@ use crate::operations::{
 };
 use crate::reconcilers::{
     Archiver, ArchiverLimits, CapacityProviderExpiry, ClientTokenExpiry, ClusterExpiry, ContainerInstanceExpiry,
-    DaemonScheduler, DaemonSchedulerLimits, DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, NoSignals,
-    Reconciler, Reconcilers, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits,
-    ServiceSignals, TaskDeadlines, TaskDeadlinesLimits, TaskDefinitionDeletion,
+    DaemonScheduler, DaemonSchedulerLimits, DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, HookFunctions,
+    LifecycleHooks, NoFunctions, NoSignals, Reconciler, Reconcilers, ServiceExpiry, ServiceExpiryLimits,
+    ServiceScheduler, ServiceSchedulerLimits, ServiceSignals, TaskDeadlines, TaskDeadlinesLimits,
+    TaskDefinitionDeletion,
 };
 
 /// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
@@ -43,21 +44,30 @@ impl EcsService {
     /// The service over `engine` with its loops running; stopped tasks go to `history`.
     #[must_use]
     pub fn open(engine: Engine, history: History) -> Self {
-        Self::open_with(engine, history, Arc::new(NoSignals))
+        Self::open_with(engine, history, Arc::new(NoSignals), Arc::new(NoFunctions))
     }
 
-    /// As [`EcsService::open`], with what load balancers and alarms say.
+    /// As [`EcsService::open`], with what load balancers and alarms say, and the functions of lifecycle hooks.
     #[must_use]
-    pub fn open_with(engine: Engine, history: History, signals: Arc<dyn ServiceSignals>) -> Self {
+    pub fn open_with(
+        engine: Engine,
+        history: History,
+        signals: Arc<dyn ServiceSignals>,
+        functions: Arc<dyn HookFunctions>,
+    ) -> Self {
         let service = Self::new(engine);
         let (engine, gateway) = (&service.engine, &service.gateway);
-        let scheduler = ServiceScheduler::new(engine.clone(), ServiceSchedulerLimits::default()).with_signals(signals);
+        let scheduler = ServiceScheduler::new(engine.clone(), ServiceSchedulerLimits::default());
+        let scheduler = scheduler.with_signals(signals).with_functions(functions.are_there());
+        let hooks = LifecycleHooks::new(engine.clone(), functions);
+        engine.observe(Arc::new(hooks.waker(service.reconcilers.clone())));
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
         let daemons = DaemonScheduler::new(engine.clone(), DaemonSchedulerLimits::default());
         engine.observe(Arc::new(daemons.waker(service.reconcilers.clone())));
-        let loops: [Arc<dyn Reconciler>; 13] = [
+        let loops: [Arc<dyn Reconciler>; 14] = [
             Arc::new(EventDelivery::new(engine.clone(), history.events().clone())),
             Arc::new(scheduler),
+            Arc::new(hooks),
             Arc::new(daemons),
             Arc::new(TaskDeadlines::new(engine.clone(), gateway.clone(), TaskDeadlinesLimits::default())),
             Arc::new(Archiver::new(engine.clone(), history.stopped_tasks().clone(), ArchiverLimits::default())),

@@ -167,6 +167,14 @@ pub struct ServerArgs {
     /// fargate-launches-per-second, service-task-launches-per-minute.
     #[arg(long, value_name = "NAME=NUMBER,…", value_delimiter = ',', env = "LONGSHORE_QUOTA")]
     pub quota: Vec<String>,
+    /// URL of a Lambda API: the functions of deployment lifecycle hooks are invoked there, with the keys in
+    /// LONGSHORE_LAMBDA_ACCESS_KEY_ID, LONGSHORE_LAMBDA_SECRET_ACCESS_KEY and LONGSHORE_LAMBDA_SESSION_TOKEN, if any.
+    /// A URL that ends in /invocations is invoked as it is, whatever the function.
+    #[arg(long, value_name = "URL", env = "LONGSHORE_LAMBDA_ENDPOINT")]
+    pub lambda_endpoint: Option<String>,
+    /// Certificate authority (PEM) of the Lambda API [default: the machine's].
+    #[arg(long, value_name = "FILE", env = "LONGSHORE_LAMBDA_CA_FILE")]
+    pub lambda_ca_file: Option<PathBuf>,
     /// TOML file with any of these settings; the environment and flags win over it.
     #[arg(long, value_name = "FILE", env = "LONGSHORE_CONFIG")]
     pub config: Option<PathBuf>,

@@ -6,6 +6,7 @@ mod config;
 mod datadir;
 mod demo;
 mod first_start;
+mod functions;
 mod output;
 mod runtimes;
 mod server;

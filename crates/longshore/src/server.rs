@@ -11,6 +11,7 @@ use longshore_control::engine::Engine;
 use longshore_control::identity::StsService;
 use longshore_control::keyring::Keyring;
 use longshore_control::quotas::Quotas;
+use longshore_control::reconcilers::NoSignals;
 use longshore_control::service::EcsService;
 use longshore_control::{bootstrap, history};
 use longshore_logs::{LogOptions, LogStore, LogsService};
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::ServerArgs;
 use crate::datadir::DataDir;
+use crate::functions;
 use crate::output::Failure;
 
 /// Environment variables that bring a root key along at the first start.
@@ -115,7 +117,8 @@ impl Prepared {
         let logs = LogStore::open(&dir.server().join("logs"), store.clone(), LogOptions::default(), seams).await;
         let logs = logs.map_err(|error| broken(&error))?;
         let history = history::History::open(&dir.server().join("history"), seams).map_err(|error| broken(&error))?;
-        let ecs = EcsService::open(engine.clone(), history.clone());
+        let functions = functions::open(args, seams)?;
+        let ecs = EcsService::open_with(engine.clone(), history.clone(), Arc::new(NoSignals), functions);
         let (shutdown_sender, shutdown) = mpsc::channel(1);
         let admin = AdminService {
             engine: engine.clone(),

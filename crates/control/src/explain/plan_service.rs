@@ -2,7 +2,7 @@
 //!
 //! The call is made as the real one is, on a copy of the cluster; then the service scheduler itself goes to work on
 //! that copy, whose connected agents do at once what they are told and whose tasks are all healthy as soon as they may
-//! be. What keeps the copy from becoming steady keeps the service from it.
+//! be. Functions of lifecycle hooks succeed. What keeps the copy from becoming steady keeps the service from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use longshore_api::longshore as api;
 use longshore_api::{ServiceError, Shape, Value, ecs};
 use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, FamilyRecord, TaskRecord, TaskStatus};
-use longshore_model::service::{Bounds, ServiceRecord, TaskSetStatus};
+use longshore_model::service::{Bounds, HookAnswer, ServiceDeploymentRecord, ServiceRecord, TaskSetStatus};
 use longshore_model::{Id, Scope};
 use longshore_seams::Timestamp;
 use longshore_wire::RequestContext;
@@ -249,12 +249,13 @@ impl Rehearsal<'_> {
             quotas: self.means.quotas,
             limits: ServiceSchedulerLimits::default(),
             signals: &NoSignals,
+            has_functions: true,
         };
         let (mut started, mut stopped, mut due) = (Vec::new(), 0, None);
         for _ in 0..MAX_ROUNDS {
             let mut changes = Changes::default();
             due = advance(&self.state, self.scope, self.cluster, &self.name, conditions, &mut changes);
-            if changes.is_empty() {
+            if changes.is_empty() && !self.functions_succeed() {
                 break;
             }
             for change in &changes.list {
@@ -311,6 +312,21 @@ impl Rehearsal<'_> {
             self.state.apply(&Change::PutTask(self.scope.clone(), Arc::new(task)));
         }
         any
+    }
+
+    /// Lets the functions of lifecycle hooks succeed that are waited for; answers whether there were any.
+    fn functions_succeed(&mut self) -> bool {
+        let Some(deployment) = self.home().service_deployment(self.service()) else { return false };
+        let mut after = ServiceDeploymentRecord::clone(deployment);
+        let open: Vec<_> = after.open_functions().map(|(hook, function)| (hook.id.clone(), function.answers)).collect();
+        if open.is_empty() {
+            return false;
+        }
+        for (id, invocation) in &open {
+            after.answer_hook(id, *invocation, HookAnswer::Succeeded, self.now);
+        }
+        self.state.apply(&Change::PutServiceDeployment(self.scope.clone(), Arc::new(after)));
+        true
     }
 
     fn is_steady(&self) -> bool {

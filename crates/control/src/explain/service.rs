@@ -4,7 +4,7 @@ use longshore_api::ecs::{self, DeploymentRolloutState};
 use longshore_api::longshore as api;
 use longshore_model::Scope;
 use longshore_model::records::{DesiredStatus, TaskRecord, TaskStatus};
-use longshore_model::service::{DeploymentRecord, ServiceRecord, ServiceStatus};
+use longshore_model::service::{DeploymentRecord, HookRecord, ServiceRecord, ServiceStatus};
 use longshore_seams::Timestamp;
 
 use super::task::{self, Verdict};
@@ -226,10 +226,19 @@ impl<'a> Subject<'a> {
     fn on_the_way(&self) -> Option<Verdict> {
         let deployment = self.cluster.service_deployment(self.service).filter(|it| it.is_ongoing())?;
         if let Some(progress) = &deployment.progress {
-            let hook =
-                progress.hooks.iter().find(|hook| hook.status == ecs::DeploymentLifecycleHookStatus::AwaitingAction);
+            let hook = progress.hooks.iter().find(|hook| hook.is_open());
             let stage = progress.stage.shown();
             return Some(match hook {
+                Some(HookRecord { function: Some(function), expires_at, .. }) => (
+                    format!(
+                        "The service's deployment waits at the stage {} for the Lambda function {}{}, for {} s more at the most.",
+                        stage.as_str(),
+                        function.arn,
+                        if function.unreachable_since.is_some() { ", which cannot be reached" } else { "" },
+                        expires_at.since(self.now).as_secs()
+                    ),
+                    None,
+                ),
                 Some(hook) => (
                     format!(
                         "The service's deployment waits at the stage {} for somebody to continue it.",

@@ -10,6 +10,7 @@ mod daemons;
 mod deadlines;
 mod delivery;
 mod expiry;
+mod lifecycle_hooks;
 mod room;
 pub(crate) mod services;
 mod waker;
@@ -25,6 +26,8 @@ pub use expiry::{
     CapacityProviderExpiry, ClientTokenExpiry, ClusterExpiry, ContainerInstanceExpiry, DaemonTaskDefinitionDeletion,
     GatewayExpiry, TaskDefinitionDeletion,
 };
+pub(crate) use lifecycle_hooks::NO_ENDPOINT;
+pub use lifecycle_hooks::{HookFunctions, HookWaker, InvocationError, LifecycleHooks, NoFunctions};
 pub use services::{
     NoSignals, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceSignals,
     TargetHealth,

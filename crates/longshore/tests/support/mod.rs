@@ -38,6 +38,7 @@ pub struct Longshore {
     mode: &'static str,
     runtime: &'static str,
     extra: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     /// `http://127.0.0.1:PORT`.
     pub endpoint: String,
@@ -70,12 +71,18 @@ impl Longshore {
 
     /// `longshore up` or `server` with further arguments.
     pub fn start(mode: &'static str, runtime: &'static str, extra: &[&str]) -> Self {
+        Self::start_with(mode, runtime, extra, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_with(mode: &'static str, runtime: &'static str, extra: &[&str], set: &[(&str, &str)]) -> Self {
         if mode == "up" {
             require_root();
         }
         let dir = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
         let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut longshore = Self { dir, mode, runtime, extra, child: None, endpoint: String::new() };
+        let environment = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut longshore = Self { dir, mode, runtime, extra, environment, child: None, endpoint: String::new() };
         longshore.spawn();
         longshore
     }
@@ -150,6 +157,7 @@ impl Longshore {
         command.arg("--ready-file").arg(&ready).args(["--account", ACCOUNT]).args(&self.extra);
         command.env("HOME", self.home()).env_remove("AWS_CONFIG_FILE").env_remove("AWS_SHARED_CREDENTIALS_FILE");
         command.env("LONGSHORE_ROOT_ACCESS_KEY_ID", KEY).env("LONGSHORE_ROOT_SECRET_ACCESS_KEY", SECRET);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.spawn().unwrap();
         let text = wait_for("the API to answer", || {

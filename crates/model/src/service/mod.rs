@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod connectors;
+mod hook;
 mod lattice;
 mod record;
 mod revision;
@@ -13,11 +14,12 @@ mod stage;
 mod strategy;
 mod task_set;
 
+pub use hook::{HookAnswer, HookFunction, HookRecord};
 pub use record::{DeploymentRecord, MAX_EVENTS, ServiceRecord, ServiceStatus};
 pub use revision::ServiceRevisionRecord;
 pub use revision_settings::RevisionSettings;
 pub use rollout::{Bounds, Counts, Step, step, throttle};
 pub use rules::{check, check_task_set, from_request, settle_platform, updated, whole_strategy, with_public_ip};
 pub use service_deployment::{RevisionCounts, RollbackRecord, ServiceDeploymentRecord, failure_threshold};
-pub use stage::{Advance, Facts, HookRecord, Progress, Stage};
+pub use stage::{Advance, Facts, Progress, Stage};
 pub use task_set::{MAX_TASK_SETS, TaskSetRecord, TaskSetStatus, check_scale, computed_desired_count};

@@ -163,12 +163,19 @@ impl ServiceDeploymentRecord {
     }
 
     /// Takes the way back to the revision `number`.
-    pub fn roll_back(&mut self, number: &str, reason: String, now: Timestamp) {
+    pub fn roll_back(&mut self, number: &str, reason: String, now: Timestamp, random: &dyn Random) {
         self.rollback = Some(RollbackRecord { reason: reason.clone(), started_at: now, number: number.to_owned() });
         self.started_at.get_or_insert(now);
+        self.forget_functions();
         if let Some(progress) = &mut self.progress {
             (progress.stage, progress.since) = (Stage::CleanUp, now);
-            (progress.weight, progress.test_weight) = (0.0, 0.0);
+            let shifted = [
+                (Stage::ProductionTrafficShift, std::mem::take(&mut progress.weight)),
+                (Stage::TestTrafficShift, std::mem::take(&mut progress.test_weight)),
+            ];
+            for (stage, _) in shifted.into_iter().filter(|(_, weight)| *weight > 0.0) {
+                self.reach(stage, now, random);
+            }
         }
         self.become_status(Status::RollbackInProgress, Some(reason), now);
     }

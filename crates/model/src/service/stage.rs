@@ -4,21 +4,15 @@
 use std::time::Duration;
 
 use longshore_api::ecs::{
-    self, DeploymentLifecycleHookAction as HookAction, DeploymentLifecycleHookStage as HookStage,
-    DeploymentLifecycleHookStatus as HookStatus, DeploymentLifecycleHookTargetType as HookTarget, DeploymentStrategy,
-    ServiceDeploymentLifecycleStage as ShownStage,
+    DeploymentLifecycleHookStage as HookStage, DeploymentStrategy, ServiceDeploymentLifecycleStage as ShownStage,
 };
 use longshore_seams::{Random, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::ServiceDeploymentRecord;
+use super::{HookRecord, ServiceDeploymentRecord};
 
 /// Most lifecycle hooks that a service deployment remembers; the oldest go first.
 const MAX_HOOKS: usize = 64;
-/// Minutes that a lifecycle hook is waited for when it does not say.
-const HOOK_MINUTES: i32 = 1440;
-/// Characters of the id of a hook after its prefix.
-const HOOK_ID_LENGTH: usize = 43;
 
 /// A stage, in ECS's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,6 +75,22 @@ impl Stage {
             Self::ScaleUp | Self::BakeTime | Self::CleanUp => return None,
         })
     }
+
+    /// What a lifecycle hook there is told that the stage is called.
+    #[must_use]
+    pub fn hook_name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::ReconcileService => "RECONCILE_SERVICE",
+            Self::PreScaleUp => "PRE_SCALE_UP",
+            Self::PostScaleUp => "POST_SCALE_UP",
+            Self::TestTrafficShift => "TEST_TRAFFIC_SHIFT",
+            Self::PostTestTrafficShift => "POST_TEST_TRAFFIC_SHIFT",
+            Self::PreProductionTrafficShift => "PRE_PRODUCTION_TRAFFIC_SHIFT",
+            Self::ProductionTrafficShift => "PRODUCTION_TRAFFIC_SHIFT",
+            Self::PostProductionTrafficShift => "POST_PRODUCTION_TRAFFIC_SHIFT",
+            Self::ScaleUp | Self::BakeTime | Self::CleanUp => return None,
+        })
+    }
 }
 
 /// How far a service deployment is.
@@ -97,19 +107,6 @@ pub struct Progress {
     /// Hooks of this stage and the ones before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookRecord>,
-}
-
-/// A lifecycle hook that was reached.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HookRecord {
-    /// Its id, for ContinueServiceDeployment.
-    pub id: String,
-    /// Where it is.
-    pub status: HookStatus,
-    /// When it is waited for no longer.
-    pub expires_at: Timestamp,
-    /// What is done then.
-    pub timeout_action: HookAction,
 }
 
 /// What a stage is told of the service's tasks.
@@ -164,22 +161,19 @@ impl ServiceDeploymentRecord {
             Stage::ProductionTrafficShift => progress.weight = self.next_weight(progress.weight),
             _ => {}
         }
+        self.progress = Some(progress);
+        self.reach(stage, now, random);
+        self.updated_at = now;
+    }
+
+    /// Reaches the hooks of a stage.
+    pub(super) fn reach(&mut self, stage: Stage, now: Timestamp, random: &dyn Random) {
+        let (Some(progress), Some(name)) = (&mut self.progress, stage.hook()) else { return };
         let hooks = self.configuration.lifecycle_hooks.iter().flatten();
-        for hook in hooks
-            .filter(|hook| stage.hook().is_some_and(|it| hook.lifecycle_stages.iter().flatten().any(|at| *at == it)))
-        {
-            let timeout = hook.timeout_configuration.clone().unwrap_or_default();
-            progress.hooks.push(HookRecord {
-                id: format!("ecs-pause-{}", super::service_deployment::url_safe::<HOOK_ID_LENGTH>(random)),
-                status: HookStatus::AwaitingAction,
-                expires_at: now.plus(minutes(timeout.timeout_in_minutes, HOOK_MINUTES)),
-                timeout_action: timeout.action.unwrap_or(HookAction::Rollback),
-            });
-        }
+        let here = hooks.filter(|hook| hook.lifecycle_stages.iter().flatten().any(|at| *at == name));
+        progress.hooks.extend(here.map(|hook| HookRecord::reached(hook, stage, now, random)));
         let over = progress.hooks.len().saturating_sub(MAX_HOOKS);
         progress.hooks.drain(..over);
-        self.progress = Some(progress);
-        self.updated_at = now;
     }
 
     /// Where production traffic goes next, in percent for the target.
@@ -245,66 +239,22 @@ impl ServiceDeploymentRecord {
         self.enter(next, now, random);
         Advance::Moved
     }
-
-    /// Whether hooks hold the stage, or send the service back.
-    fn held(&mut self, now: Timestamp) -> Option<Advance> {
-        let progress = self.progress.as_mut()?;
-        let mut until = None;
-        for hook in progress.hooks.iter_mut().filter(|hook| hook.status == HookStatus::AwaitingAction) {
-            if hook.expires_at > now {
-                until = Some(until.map_or(hook.expires_at, |it: Timestamp| it.min(hook.expires_at)));
-                continue;
-            }
-            hook.status = HookStatus::TimedOut;
-            self.updated_at = now;
-            if hook.timeout_action != HookAction::Continue {
-                return Some(Advance::Back(format!("Lifecycle hook {} timed out.", hook.id)));
-            }
-        }
-        until.map(|until| Advance::Wait(Some(until)))
-    }
-
-    /// Lets a hook that is waited for go on, or the service back. Answers whether there is such a hook.
-    pub fn resolve_hook(&mut self, id: &str, action: &HookAction, now: Timestamp) -> bool {
-        let hooks = self.progress.as_mut().map(|progress| &mut progress.hooks);
-        let waits = |hook: &&mut HookRecord| hook.id == id && hook.status == HookStatus::AwaitingAction;
-        let Some(hook) = hooks.into_iter().flatten().find(waits) else { return false };
-        let goes_on = *action == HookAction::Continue;
-        hook.status = if goes_on { HookStatus::Succeeded } else { HookStatus::Failed };
-        self.updated_at = now;
-        true
-    }
-
-    /// Its hooks as DescribeServiceDeployments shows them; none before it reached one.
-    #[must_use]
-    pub fn hook_details(&self) -> Option<Vec<ecs::DeploymentLifecycleHookDetail>> {
-        let hooks = &self.progress.as_ref()?.hooks;
-        let detail = |hook: &HookRecord| ecs::DeploymentLifecycleHookDetail {
-            hook_id: Some(hook.id.clone()),
-            target_type: Some(HookTarget::Pause),
-            target_arn: None,
-            status: Some(hook.status.clone()),
-            expires_at: Some(hook.expires_at),
-            timeout_action: Some(hook.timeout_action.clone()),
-        };
-        (!hooks.is_empty()).then(|| hooks.iter().map(detail).collect())
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use longshore_seams::SeededRandom;
 
     use super::*;
     use crate::Id;
 
-    const READY: Facts = Facts { target_ready: true, reconciled: true, sources_gone: true };
+    pub(crate) const READY: Facts = Facts { target_ready: true, reconciled: true, sources_gone: true };
 
-    fn at(seconds: i64) -> Timestamp {
+    pub(crate) fn at(seconds: i64) -> Timestamp {
         Timestamp::from_secs(1_000_000 + seconds)
     }
 
-    fn deployment(configuration: serde_json::Value) -> ServiceDeploymentRecord {
+    pub(crate) fn deployment(configuration: serde_json::Value) -> ServiceDeploymentRecord {
         let cluster = Id::random(&SeededRandom::new(1));
         serde_json::from_value(serde_json::json!({
             "cluster": cluster, "service": "web", "id": "d", "status": "IN_PROGRESS", "configuration": configuration,
@@ -363,39 +313,6 @@ mod tests {
         let expected = [(0, 33.3), (60, 66.6), (120, 99.9), (180, 100.0)];
         assert_eq!(shifts(serde_json::json!({"strategy": "LINEAR", "linearConfiguration": own})), expected);
         assert_eq!(shifts(serde_json::json!({"strategy": "LINEAR"})).len(), 10);
-    }
-
-    #[test]
-    fn a_hook_holds_its_stage_until_it_is_resolved_or_times_out() {
-        let hook = |action: &str| {
-            let timeout = serde_json::json!({"timeoutInMinutes": 5, "action": action});
-            let stages = ["POST_SCALE_UP"];
-            let hooks = [
-                serde_json::json!({"targetType": "PAUSE", "lifecycleStages": stages, "timeoutConfiguration": timeout}),
-            ];
-            deployment(serde_json::json!({"strategy": "BLUE_GREEN", "lifecycleHooks": hooks}))
-        };
-        let random = SeededRandom::new(3);
-        let reach = |deployment: &mut ServiceDeploymentRecord| {
-            while deployment.advance(READY, at(0), &random) == Advance::Moved {}
-            assert_eq!(deployment.progress.as_ref().unwrap().stage, Stage::PostScaleUp);
-            deployment.progress.as_ref().unwrap().hooks[0].clone()
-        };
-        let mut resolved = hook("ROLLBACK");
-        let reached = reach(&mut resolved);
-        assert!(reached.id.len() == 53 && reached.expires_at == at(300), "{reached:?}");
-        assert!(!resolved.resolve_hook("another", &HookAction::Continue, at(1)));
-        assert!(resolved.resolve_hook(&reached.id, &HookAction::Continue, at(1)));
-        assert!(!resolved.resolve_hook(&reached.id, &HookAction::Continue, at(1)));
-        assert_eq!(resolved.advance(READY, at(1), &random), Advance::Moved);
-        let mut back = hook("ROLLBACK");
-        reach(&mut back);
-        assert_eq!(back.advance(READY, at(299), &random), Advance::Wait(Some(at(300))));
-        assert!(matches!(back.advance(READY, at(300), &random), Advance::Back(_)));
-        let mut on = hook("CONTINUE");
-        reach(&mut on);
-        assert_eq!(on.advance(READY, at(300), &random), Advance::Moved);
-        assert_eq!(on.hook_details().unwrap()[0].status, Some(HookStatus::TimedOut));
     }
 
     #[test]

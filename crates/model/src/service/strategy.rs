@@ -1,16 +1,22 @@
 //! What may be asked of the deployments of a service.
 
-use longshore_api::ServiceError;
 use longshore_api::ecs::{
     DeploymentConfiguration, DeploymentControllerType, DeploymentLifecycleHook, DeploymentLifecycleHookAction,
     DeploymentLifecycleHookStage as HookStage, DeploymentLifecycleHookTargetType, DeploymentStrategy,
     SchedulingStrategy, Service, ThresholdType, error,
 };
+use longshore_api::{ServiceError, Value};
+
+use super::hook::{MAX_DETAILS, size_of_details};
 
 /// Most minutes of a bake time: a day.
 const MAX_MINUTES: i32 = 1440;
-/// Minutes that a lifecycle hook may be waited for.
-const HOOK_MINUTES: std::ops::RangeInclusive<i32> = 1..=20160;
+/// Most minutes that a PAUSE hook may be waited for.
+const PAUSE_MINUTES: i32 = 20160;
+/// Most minutes that a Lambda function may be waited for.
+const FUNCTION_MINUTES: i32 = 1440;
+/// Most hooks of each type.
+const MAX_HOOKS: usize = 10;
 
 fn refused<T>(message: impl Into<String>) -> Result<T, ServiceError> {
     Err(error::invalid_parameter_exception(message))
@@ -41,7 +47,7 @@ pub(super) fn merged(before: &DeploymentConfiguration, given: &DeploymentConfigu
 /// Checks the deployment configuration of a service beyond its percentages.
 ///
 /// # Errors
-/// `InvalidParameterException`; `UnsupportedFeatureException` for hooks that are Lambda functions.
+/// `InvalidParameterException`.
 pub(super) fn check_strategy(settings: &Service) -> Result<(), ServiceError> {
     let Some(configuration) = &settings.deployment_configuration else { return Ok(()) };
     let strategy = configuration.strategy.clone().unwrap_or(DeploymentStrategy::Rolling);
@@ -112,6 +118,10 @@ fn check_hooks(configuration: &DeploymentConfiguration, strategy: &DeploymentStr
     if !hooks.is_empty() && *strategy == DeploymentStrategy::Rolling {
         return refused("lifecycleHooks are only valid with the deployment strategies BLUE_GREEN, LINEAR and CANARY.");
     }
+    let pauses = hooks.iter().filter(|hook| hook.target_type == Some(DeploymentLifecycleHookTargetType::Pause)).count();
+    if pauses > MAX_HOOKS || hooks.len() - pauses > MAX_HOOKS {
+        return refused(format!("A service can have at most {MAX_HOOKS} lifecycle hooks of each type."));
+    }
     hooks.iter().try_for_each(check_hook)
 }
 
@@ -124,20 +134,30 @@ fn check_hook(hook: &DeploymentLifecycleHook) -> Result<(), ServiceError> {
     {
         return refused(format!("The lifecycle stage '{other}' is not one that a hook can have."));
     }
-    match hook.target_type.clone().unwrap_or(DeploymentLifecycleHookTargetType::AwsLambda) {
-        DeploymentLifecycleHookTargetType::Pause => {}
-        DeploymentLifecycleHookTargetType::AwsLambda if hook.hook_target_arn.as_deref().unwrap_or("").is_empty() => {
-            return refused("A lifecycle hook of the type AWS_LAMBDA needs a hookTargetArn.");
+    let most_minutes = match hook.target_type.clone().unwrap_or(DeploymentLifecycleHookTargetType::AwsLambda) {
+        DeploymentLifecycleHookTargetType::Pause => {
+            check_pause(hook, stages)?;
+            PAUSE_MINUTES
         }
         DeploymentLifecycleHookTargetType::AwsLambda => {
-            return Err(error::unsupported_feature_exception(
-                "Lifecycle hooks of the type AWS_LAMBDA are not supported: no Lambda functions run here. Use PAUSE and ContinueServiceDeployment.",
-            ));
+            check_function(hook)?;
+            FUNCTION_MINUTES
         }
         DeploymentLifecycleHookTargetType::UnknownVariant(other) => {
-            return refused(format!("The lifecycle hook type '{other}' is not valid: use PAUSE."));
+            return refused(format!("The lifecycle hook type '{other}' is not valid: use AWS_LAMBDA or PAUSE."));
         }
+    };
+    let timeout = hook.timeout_configuration.clone().unwrap_or_default();
+    if let Some(minutes) = timeout.timeout_in_minutes.filter(|minutes| !(1..=most_minutes).contains(minutes)) {
+        return refused(format!("timeoutInMinutes is {minutes}; it must be between 1 and {most_minutes}."));
     }
+    if let Some(DeploymentLifecycleHookAction::UnknownVariant(other)) = timeout.action {
+        return refused(format!("The time-out action '{other}' is not valid: use ROLLBACK or CONTINUE."));
+    }
+    Ok(())
+}
+
+fn check_pause(hook: &DeploymentLifecycleHook, stages: &[HookStage]) -> Result<(), ServiceError> {
     let moving = [HookStage::TestTrafficShift, HookStage::ProductionTrafficShift];
     if let Some(stage) = stages.iter().find(|stage| moving.contains(stage)) {
         return refused(format!("A PAUSE hook cannot be at the stage {}.", stage.as_str()));
@@ -145,14 +165,67 @@ fn check_hook(hook: &DeploymentLifecycleHook) -> Result<(), ServiceError> {
     if hook.hook_target_arn.is_some() {
         return refused("hookTargetArn is not valid for a PAUSE hook.");
     }
-    let timeout = hook.timeout_configuration.clone().unwrap_or_default();
-    if let Some(minutes) = timeout.timeout_in_minutes.filter(|minutes| !HOOK_MINUTES.contains(minutes)) {
-        return refused(format!("timeoutInMinutes is {minutes}; it must be between 1 and 20160."));
-    }
-    if let Some(DeploymentLifecycleHookAction::UnknownVariant(other)) = timeout.action {
-        return refused(format!("The time-out action '{other}' is not valid: use ROLLBACK or CONTINUE."));
-    }
     Ok(())
+}
+
+fn check_function(hook: &DeploymentLifecycleHook) -> Result<(), ServiceError> {
+    let function = hook.hook_target_arn.as_deref().unwrap_or_default();
+    if function.is_empty() {
+        return refused("A lifecycle hook of the type AWS_LAMBDA needs a hookTargetArn.");
+    }
+    if !is_function(function) {
+        return refused(format!(
+            "hookTargetArn '{function}' is not the ARN of a Lambda function: use arn:aws:lambda:REGION:ACCOUNT:function:NAME."
+        ));
+    }
+    let role = hook.role_arn.as_deref().unwrap_or_default();
+    if role.is_empty() {
+        return refused("A lifecycle hook of the type AWS_LAMBDA needs a roleArn.");
+    }
+    if !is_role(role) {
+        return refused(format!("roleArn '{role}' is not the ARN of an IAM role: use arn:aws:iam::ACCOUNT:role/NAME."));
+    }
+    match &hook.hook_details {
+        None | Some(Value::Null) => Ok(()),
+        Some(details) if details.as_map().is_none() => {
+            refused(format!("hookDetails is {}; it must be a JSON object.", details.kind()))
+        }
+        Some(details) if size_of_details(details) > MAX_DETAILS => {
+            refused(format!("hookDetails can have at most {MAX_DETAILS} bytes of JSON."))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME[:VERSION or ALIAS]`
+fn is_function(arn: &str) -> bool {
+    let named = |text: &str, most: usize| {
+        !text.is_empty()
+            && text.len() <= most
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let parts: Vec<&str> = arn.split(':').collect();
+    let ["arn", partition, "lambda", region, account, "function", name, qualifier @ ..] = parts.as_slice() else {
+        return false;
+    };
+    let qualified = match qualifier {
+        [] => true,
+        [qualifier] => *qualifier == "$LATEST" || named(qualifier, 128),
+        _ => false,
+    };
+    partition.starts_with("aws") && named(region, 64) && is_account(account) && named(name, 64) && qualified
+}
+
+/// `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`
+fn is_role(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts.as_slice() else { return false };
+    let name = resource.strip_prefix("role/").is_some_and(|name| !name.is_empty() && !name.ends_with('/'));
+    partition.starts_with("aws") && is_account(account) && name
 }
 
 fn check_early_success(

@@ -21,6 +21,8 @@ mod tests_crashes;
 #[cfg(test)]
 mod tests_health;
 #[cfg(test)]
+mod tests_hooks;
+#[cfg(test)]
 mod tests_placement;
 #[cfg(test)]
 mod tests_rules;
@@ -93,6 +95,7 @@ pub struct ServiceScheduler {
     engine: Engine,
     limits: ServiceSchedulerLimits,
     signals: Arc<dyn ServiceSignals>,
+    has_functions: bool,
     agenda: Arc<Agenda>,
     /// Services in which the last step changed something: the next one probably does, too.
     busy: Mutex<BTreeSet<Key>>,
@@ -105,13 +108,20 @@ impl ServiceScheduler {
     /// The loop with these limits.
     #[must_use]
     pub fn new(engine: Engine, limits: ServiceSchedulerLimits) -> Self {
-        Self { engine, limits, signals: Arc::new(NoSignals), agenda: Arc::default(), busy: Mutex::default() }
+        let (signals, agenda, busy) = (Arc::new(NoSignals), Arc::default(), Mutex::default());
+        Self { engine, limits, signals, has_functions: false, agenda, busy }
     }
 
     /// The loop with what load balancers and alarms say.
     #[must_use]
     pub fn with_signals(self, signals: Arc<dyn ServiceSignals>) -> Self {
         Self { signals, ..self }
+    }
+
+    /// The loop where the functions of lifecycle hooks can be invoked.
+    #[must_use]
+    pub fn with_functions(self, has_functions: bool) -> Self {
+        Self { has_functions, ..self }
     }
 
     /// What tells the loop about commits.
@@ -131,8 +141,14 @@ impl ServiceScheduler {
         let (scope, cluster, name) = key;
         let now = self.engine.seams().clock.now();
         let random = &*self.engine.seams().random;
-        let conditions =
-            Conditions { now, random, quotas: self.engine.quotas(), limits: self.limits, signals: &*self.signals };
+        let conditions = Conditions {
+            now,
+            random,
+            quotas: self.engine.quotas(),
+            limits: self.limits,
+            signals: &*self.signals,
+            has_functions: self.has_functions,
+        };
         if !self.busy().remove(key) {
             // Most steps find nothing to do: others may go on while this one looks.
             let (changed, due, looked) = self.engine.peek(|state| {

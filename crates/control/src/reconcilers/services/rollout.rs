@@ -9,6 +9,7 @@ use longshore_seams::Timestamp;
 
 use super::work::{Live, Work};
 use crate::operations::services::freeze_counts;
+use crate::reconcilers::NO_ENDPOINT;
 
 impl Work<'_> {
     /// Moves the service deployment into the state that was asked for. Answers whether the PRIMARY
@@ -19,6 +20,7 @@ impl Work<'_> {
         match deployment.status {
             ServiceDeploymentStatus::Pending => {
                 deployment.become_status(ServiceDeploymentStatus::InProgress, None, now);
+                self.warn_of_functions();
                 false
             }
             ServiceDeploymentStatus::StopRequested => {
@@ -31,6 +33,15 @@ impl Work<'_> {
                 self.go_back("ECS deployment rollback requested by user")
             }
             _ => false,
+        }
+    }
+
+    /// Says at once that functions will be missed: their stage may be a long way off.
+    fn warn_of_functions(&mut self) {
+        let hooks = self.deployment.iter().flat_map(|it| it.configuration.lifecycle_hooks.iter().flatten());
+        let function = hooks.filter_map(|hook| hook.hook_target_arn.clone()).next();
+        if let Some(function) = function.filter(|_| !self.has_functions) {
+            self.say(&format!("has a lifecycle hook that cannot invoke {function}: {NO_ENDPOINT}."));
         }
     }
 
@@ -181,6 +192,7 @@ impl Work<'_> {
                 good.number(),
                 format!("{cause}: rolling back to deploymentId {}.", good.id),
                 self.now,
+                self.random,
             );
         }
         self.roll_back(good, cause);
@@ -238,7 +250,7 @@ impl Work<'_> {
         let steady = self.record.deployments.len() == 1 && running == desired && others == 0 && self.changed.is_empty();
         let succeeds = steady || self.succeeds_early(running);
         if succeeds && !self.is_staged() && self.is_in_progress() {
-            if let Some(until) = self.bakes() {
+            if let Some(until) = self.bakes().or_else(|| self.tells_functions()) {
                 return self.look_again_at(until);
             }
             self.complete();
@@ -280,6 +292,12 @@ impl Work<'_> {
         }
         let until = deployment.progress.as_ref()?.since.plus(deployment.bake_time());
         Some(until).filter(|until| *until > now)
+    }
+
+    /// Until when functions are waited for that were told of a rollback; none when there are none left.
+    fn tells_functions(&mut self) -> Option<Timestamp> {
+        let now = self.now;
+        self.deployment.as_mut().filter(|it| it.goes_back())?.rollback_held(now)
     }
 
     /// The PRIMARY deployment has done what it was made for.

@@ -59,7 +59,9 @@ impl Work<'_> {
             Advance::Wait(Some(until)) => self.look_again_at(until),
             Advance::Done => self.complete(),
             Advance::Back(reason) => {
+                let id = self.record.deployments.first().map(|it| it.id.clone()).unwrap_or_default();
                 self.fail_primary(&format!("ECS deployment failed: {reason}"));
+                self.say(&format!("(deployment {id}) deployment failed: {reason}"));
                 self.go_back(reason.trim_end_matches('.'));
             }
         }

@@ -232,8 +232,4 @@ async fn deployment_configurations_that_cannot_be_are_refused() {
         let (code, message) = world.refused("CreateService", input.clone()).await;
         assert_eq!(code, "InvalidParameterException", "{input}: {message}");
     }
-    let lambda = json!({"hookTargetArn": "arn:aws:lambda:eu-west-1:123456789012:function:f", "lifecycleStages": ["PRE_SCALE_UP"]});
-    let configuration = json!({"strategy": "BLUE_GREEN", "lifecycleHooks": [lambda]});
-    let input = json!({"serviceName": "no", "taskDefinition": "web", "desiredCount": 1, "deploymentConfiguration": configuration});
-    assert_eq!(world.refused("CreateService", input).await.0, "UnsupportedFeatureException");
 }

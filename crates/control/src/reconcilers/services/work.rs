@@ -57,6 +57,8 @@ pub(crate) struct Conditions<'a> {
     pub quotas: &'a Quotas,
     pub limits: ServiceSchedulerLimits,
     pub signals: &'a dyn ServiceSignals,
+    /// Whether the functions of lifecycle hooks can be invoked.
+    pub has_functions: bool,
 }
 
 /// A step in the making.
@@ -69,6 +71,7 @@ pub(super) struct Work<'a> {
     pub(super) quotas: &'a Quotas,
     pub(super) limits: ServiceSchedulerLimits,
     pub(super) signals: &'a dyn ServiceSignals,
+    pub(super) has_functions: bool,
     pub(super) live: Vec<Live<'a>>,
     /// Tasks that have ended, with the source that started them.
     pub(super) ended: Vec<(usize, &'a Arc<TaskRecord>)>,
@@ -99,7 +102,7 @@ impl<'a> Work<'a> {
         service: &ServiceRecord,
         conditions: Conditions<'a>,
     ) -> Self {
-        let Conditions { now, random, quotas, limits, signals } = conditions;
+        let Conditions { now, random, quotas, limits, signals, has_functions } = conditions;
         let record = service.clone();
         let deployment = cluster.service_deployment(service).filter(|it| it.is_ongoing()).map(|it| (**it).clone());
         let (live, ended, changed) = (Vec::new(), Vec::new(), Vec::new());
@@ -112,6 +115,7 @@ impl<'a> Work<'a> {
             quotas,
             limits,
             signals,
+            has_functions,
             live,
             ended,
             record,
