@@ -21,6 +21,11 @@ pub const AGENT_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const AGENT_KEY_OVERLAP: Duration = Duration::from_secs(300);
 /// Most access keys of one account's root.
 pub const MAX_ROOT_KEYS: usize = 10;
+/// How long the keys of a session of an account's root last: the least, and the default and most (API reference of
+/// STS, `GetSessionToken`).
+pub const SESSION_LIFE: (Duration, Duration) = (Duration::from_secs(900), Duration::from_secs(3600));
+/// Most sessions of one account's root at once.
+pub const MAX_SESSIONS: usize = 1_000;
 /// Most join tokens that may wait to be used.
 pub const MAX_JOIN_TOKENS: usize = 1_000;
 /// Default and longest life of a join token.
@@ -42,6 +47,28 @@ pub struct IssuedKey {
 impl std::fmt::Debug for IssuedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("IssuedKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Whose a new key is.
+#[derive(Clone, Copy)]
+enum Holder<'a> {
+    /// The account's root, for good.
+    Root,
+    /// The account's root, for so long.
+    Session(Duration),
+    /// The agent with this grant.
+    Agent(&'a str),
+}
+
+impl Holder<'_> {
+    /// How long the key lasts, if it ends by itself.
+    fn life(self) -> Option<Duration> {
+        match self {
+            Self::Root => None,
+            Self::Session(life) => Some(life),
+            Self::Agent(_) => Some(AGENT_KEY_LIFE),
+        }
     }
 }
 
@@ -103,7 +130,7 @@ impl Accounts {
         account: &str,
         given: Option<(String, String)>,
     ) -> Result<Option<IssuedKey>, ServiceError> {
-        let (key, record) = self.issue(account, None, given);
+        let (key, record) = self.issue(account, Holder::Root, given);
         let now = self.now();
         let made = self
             .engine
@@ -128,25 +155,29 @@ impl Accounts {
     fn issue(
         &self,
         account: &str,
-        grant: Option<&str>,
+        holder: Holder<'_>,
         given: Option<(String, String)>,
     ) -> (IssuedKey, AccessKeyRecord) {
-        let prefix = if grant.is_some() { "ASIA" } else { "AKIA" };
+        let life = holder.life();
+        let prefix = if life.is_some() { "ASIA" } else { "AKIA" };
         let random = self.random();
         let (id, secret) = given.unwrap_or_else(|| {
             let id = format!("{prefix}{}", random_text(random, KEY_ALPHABET, 16));
             (id, random_text(random, SECRET_ALPHABET, 40))
         });
-        let session_token = grant.map(|_| random_text(random, SECRET_ALPHABET, 64));
+        let session_token = life.map(|_| random_text(random, SECRET_ALPHABET, 64));
         let now = self.now();
-        let expires_at = grant.map(|_| now.plus(AGENT_KEY_LIFE));
+        let expires_at = life.map(|life| now.plus(life));
         let seal = |name: String, secret: &str| self.keyring.seal(&name, secret.as_bytes(), random);
         let record = AccessKeyRecord {
             id: id.clone(),
             account: account.to_owned(),
             sealed_secret: seal(secret_name(&id), &secret),
             sealed_session_token: session_token.as_ref().map(|token| seal(token_name(&id), token)),
-            grant: grant.map(str::to_owned),
+            grant: match holder {
+                Holder::Agent(grant) => Some(grant.to_owned()),
+                Holder::Root | Holder::Session(_) => None,
+            },
             created_at: now,
             expires_at,
         };
@@ -167,7 +198,7 @@ impl Accounts {
             let message = format!("The account id '{id}' is not valid: it must have 12 digits.");
             return Err(ServiceError::client("InvalidParameterException", message));
         }
-        let (key, key_record) = self.issue(&id, None, None);
+        let (key, key_record) = self.issue(&id, Holder::Root, None);
         let account = AccountRecord { id, name: name.to_owned(), operator: false, created_at: self.now() };
         let record = account.clone();
         self.engine
@@ -189,7 +220,7 @@ impl Accounts {
     /// # Errors
     /// `ResourceNotFoundException`, `LimitExceededException`.
     pub async fn create_key(&self, account: &str) -> Result<IssuedKey, ServiceError> {
-        let (key, record) = self.issue(account, None, None);
+        let (key, record) = self.issue(account, Holder::Root, None);
         self.engine
             .write(|state, changes| {
                 require_account(state, account)?;
@@ -225,6 +256,40 @@ impl Accounts {
                 Ok(())
             })
             .await
+    }
+
+    /// Makes a key of an account's root that ends by itself, after [`SESSION_LIFE`] at latest. Keys that have ended are
+    /// forgotten with it.
+    ///
+    /// # Errors
+    /// `LimitExceededException`, `ResourceNotFoundException`.
+    pub async fn create_session(&self, account: &str, life: Duration) -> Result<IssuedKey, ServiceError> {
+        let (key, record) = self.issue(account, Holder::Session(life.clamp(SESSION_LIFE.0, SESSION_LIFE.1)), None);
+        let now = self.now();
+        self.engine
+            .write(|state, changes| {
+                require_account(state, account)?;
+                let sessions = || state.access_keys.values().filter(|key| key.account == account && is_session(key));
+                let ended: Vec<_> =
+                    sessions().filter(|key| key.expires_at.is_some_and(|end| end <= now)).take(50).collect();
+                if sessions().count() - ended.len() >= MAX_SESSIONS {
+                    let message = format!(
+                        "Account {account} has {MAX_SESSIONS} sessions already: use one of them, or wait until some have ended."
+                    );
+                    return Err(ServiceError::client("LimitExceededException", message));
+                }
+                ended.iter().for_each(|key| changes.push(Change::DeleteAccessKey(key.id.clone())));
+                changes.push(Change::PutAccessKey(Arc::new(record)));
+                Ok(())
+            })
+            .await?;
+        Ok(key)
+    }
+
+    /// Whether `key` is of a session of an account's root.
+    #[must_use]
+    pub fn is_session(&self, key: &str) -> bool {
+        self.engine.peek(|state| state.access_keys.get(key).is_some_and(|key| is_session(key)))
     }
 
     /// Makes a one-time token for an agent to join `cluster`.
@@ -281,7 +346,7 @@ impl Accounts {
             )
         };
         let scope = scope.ok_or_else(unknown)?;
-        let (key, key_record) = self.issue(&scope.account, Some(&id), None);
+        let (key, key_record) = self.issue(&scope.account, Holder::Agent(&id), None);
         let grant = self
             .engine
             .write(|state, changes| {
@@ -311,7 +376,7 @@ impl Accounts {
         let account = self.engine.peek(|state| state.grants.get(grant).map(|grant| grant.scope.account.clone()));
         let ended = || denied("This agent's grant has ended: join again with a new token.");
         let account = account.ok_or_else(ended)?;
-        let (key, record) = self.issue(&account, Some(grant), None);
+        let (key, record) = self.issue(&account, Holder::Agent(grant), None);
         self.engine
             .write(|state, changes| {
                 if !state.grants.contains_key(grant) {
@@ -342,9 +407,13 @@ fn require_account(state: &State, account: &str) -> Result<(), ServiceError> {
     Err(ServiceError::client("ResourceNotFoundException", message))
 }
 
-/// Root keys of an account, by id.
+fn is_session(key: &AccessKeyRecord) -> bool {
+    key.grant.is_none() && key.sealed_session_token.is_some()
+}
+
+/// Root keys of an account that last, by id.
 pub fn root_keys<'a>(state: &'a State, account: &'a str) -> impl Iterator<Item = &'a Arc<AccessKeyRecord>> {
-    state.access_keys.values().filter(move |key| key.account == account && key.grant.is_none())
+    state.access_keys.values().filter(move |key| key.account == account && key.grant.is_none() && !is_session(key))
 }
 
 impl CredentialStore for Accounts {

@@ -148,6 +148,15 @@ impl AdminService {
         ))
     }
 
+    /// What ends cannot make, or end, what lasts.
+    fn require_lasting_key(&self, context: &RequestContext, what: &str) -> Result<(), ServiceError> {
+        if self.accounts.is_session(&context.access_key_id) {
+            let message = format!("Session credentials may not {what}: use an access key of the account.");
+            return Err(ServiceError::client("AccessDeniedException", message));
+        }
+        Ok(())
+    }
+
     /// The account that a call is about: the caller's own, or as the operator any.
     fn account(&self, context: &RequestContext, asked: Option<String>, what: &str) -> Result<String, ServiceError> {
         match asked {
@@ -169,6 +178,7 @@ impl api::Longshore for AdminService {
         input: api::CreateAccountRequest,
     ) -> Result<api::CreateAccountResponse, ServiceError> {
         self.require_operator(context, "create accounts")?;
+        self.require_lasting_key(context, "create accounts")?;
         let name = input.name.unwrap_or_default();
         let (account, key) = self.accounts.create_account(input.account_id, &name).await?;
         Ok(api::CreateAccountResponse {
@@ -201,6 +211,7 @@ impl api::Longshore for AdminService {
         input: api::CreateAccessKeyRequest,
     ) -> Result<api::CreateAccessKeyResponse, ServiceError> {
         let account = self.account(context, input.account_id, "manage the keys of")?;
+        self.require_lasting_key(context, "create access keys")?;
         let key = self.accounts.create_key(&account).await?;
         Ok(api::CreateAccessKeyResponse { access_key: Some(credentials(&account, &key, context.received_at)) })
     }
@@ -229,6 +240,7 @@ impl api::Longshore for AdminService {
         context: &RequestContext,
         input: api::DeleteAccessKeyRequest,
     ) -> Result<api::DeleteAccessKeyResponse, ServiceError> {
+        self.require_lasting_key(context, "delete access keys")?;
         let id = input.access_key_id.unwrap_or_default();
         let owner = self.engine.peek(|state| state.access_keys.get(&id).map(|key| key.account.clone()));
         let account = match owner {

@@ -138,7 +138,7 @@ impl Prepared {
             services: vec![
                 Arc::new(ecs),
                 Arc::new(LogsService::new(logs.clone())),
-                Arc::new(StsService),
+                Arc::new(StsService(accounts.clone())),
                 Arc::new(admin),
             ],
             credentials: Arc::new(accounts.clone()),

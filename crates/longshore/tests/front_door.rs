@@ -84,6 +84,28 @@ fn accounts_and_regions_do_not_see_each_other() {
 }
 
 #[test]
+fn session_credentials_are_as_good_as_the_key_that_made_them() {
+    let longshore = Longshore::server();
+    let session = longshore.aws(&["sts", "get-session-token", "--duration-seconds", "900"])["Credentials"].clone();
+    let with_session = |token: &str, arguments: &[&str]| {
+        let mut command = Command::new("aws");
+        longshore.client_env(&mut command).args(arguments);
+        command.env("AWS_ACCESS_KEY_ID", session["AccessKeyId"].as_str().unwrap());
+        command.env("AWS_SECRET_ACCESS_KEY", session["SecretAccessKey"].as_str().unwrap());
+        command.env("AWS_SESSION_TOKEN", token);
+        command.output().unwrap()
+    };
+    let token = session["SessionToken"].as_str().unwrap();
+    let output = with_session(token, &["ecs", "create-cluster"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = with_session("another", &["ecs", "list-clusters"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("security token"), "{output:?}");
+    let output = with_session(token, &["sts", "get-session-token"]);
+    let refused = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(refused.contains("AccessDenied") && refused.contains("Cannot call GetSessionToken"), "{refused}");
+}
+
+#[test]
 fn a_plain_listener_that_others_can_reach_must_be_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(support::BIN)
