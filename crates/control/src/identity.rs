@@ -180,7 +180,7 @@ mod tests {
         let session = setting.session(Some(900)).await.access_key_id.unwrap();
         let lasting: Vec<String> =
             setting.world.engine().read(|state| root_keys(state, ACCOUNT).map(|key| key.id.clone()).collect()).await;
-        assert_eq!(lasting, [setting.root_key.clone()]);
+        assert_eq!(lasting, std::slice::from_ref(&setting.root_key));
         assert_eq!(setting.accounts.delete_key(ACCOUNT, &session).await.unwrap_err().code, "ResourceNotFoundException");
         setting.world.clock.advance(Duration::from_secs(900));
         setting.session(None).await;

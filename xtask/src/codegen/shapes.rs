@@ -215,6 +215,9 @@ fn structures_file(model: &Model, letter: char, names: &[&str], body: &str) -> S
     text
 }
 
+/// Enums that are read in any case: AWS's own samples write `"monitoring": "basic"`, and ECS takes it.
+const IN_ANY_CASE: &[&str] = &["ManagedInstancesMonitoringOptions"];
+
 fn enums(model: &Model, reachable: &BTreeSet<&str>) -> Option<String> {
     let mut body = String::new();
     let mut names = Vec::new();
@@ -234,6 +237,13 @@ fn enums(model: &Model, reachable: &BTreeSet<&str>) -> Option<String> {
             .iter()
             .map(|(variant, value)| format!("            {} => Self::{variant},\n", literal(value)))
             .collect();
+        let any_case = IN_ANY_CASE.contains(shape_name);
+        let read = if any_case { "text.to_ascii_uppercase().as_str()" } else { "text" };
+        let other = if any_case {
+            "_ => Self::UnknownVariant(text.to_owned())"
+        } else {
+            "other => Self::UnknownVariant(other.to_owned())"
+        };
         body.push_str(&format!(
             "
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -255,8 +265,8 @@ impl {name} {{
     }}
 
     fn parse(text: &str) -> Self {{
-        match text {{
-{parsed}            other => Self::UnknownVariant(other.to_owned()),
+        match {read} {{
+{parsed}            {other},
         }}
     }}
 }}

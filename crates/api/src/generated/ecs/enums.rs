@@ -2721,10 +2721,10 @@ impl ManagedInstancesMonitoringOptions {
     }
 
     fn parse(text: &str) -> Self {
-        match text {
+        match text.to_ascii_uppercase().as_str() {
             "BASIC" => Self::Basic,
             "DETAILED" => Self::Detailed,
-            other => Self::UnknownVariant(other.to_owned()),
+            _ => Self::UnknownVariant(text.to_owned()),
         }
     }
 }

@@ -147,6 +147,16 @@ async fn every_setting_of_managed_instances_comes_back() {
     assert_eq!(described["capacityProviders"][0]["managedInstancesProvider"], given);
 }
 
+/// As the samples of AWS's developer guide have it.
+#[tokio::test]
+async fn monitoring_is_read_in_any_case() {
+    let world = World::with_default_cluster().await;
+    let basic = with(settings(), "instanceLaunchTemplate.monitoring", json!("basic"));
+    let made = world.ok("CreateCapacityProvider", creation("mine", "default", basic)).await;
+    let template = &made["capacityProvider"]["managedInstancesProvider"]["instanceLaunchTemplate"];
+    assert_eq!(template["monitoring"], "BASIC");
+}
+
 #[tokio::test]
 async fn settings_of_managed_instances_out_of_their_rules_are_refused() {
     let world = World::with_default_cluster().await;
