@@ -54,7 +54,8 @@ impl Token {
         Ok(Self { operation, given: Some((token.to_owned(), hash)) })
     }
 
-    /// What the token made before; `arn` names it for a client that uses the token for another request.
+    /// What the token made before; `arn` names it, by its cluster's id
+    /// and its own, for a client that uses the token for another request.
     ///
     /// # Errors
     /// `ConflictException` when it was used with another request.
@@ -62,7 +63,7 @@ impl Token {
         &self,
         state: &ScopeState,
         now: Timestamp,
-        arn: impl Fn(Id) -> String,
+        arn: impl Fn(Option<Id>, Id) -> String,
     ) -> Result<Used, ServiceError> {
         let Some((token, hash)) = &self.given else { return Ok(Used::No) };
         let known = state.idempotency.get(&(self.operation.to_owned(), token.clone()));
@@ -70,7 +71,7 @@ impl Token {
             None => Ok(Used::No),
             Some(known) if known.request_hash == *hash => Ok(Used::Before(known.made.clone())),
             Some(known) => {
-                let made = known.made.iter().map(|id| Value::String(arn(*id))).collect();
+                let made = known.made.iter().map(|id| Value::String(arn(known.cluster, *id))).collect();
                 let mut error = ecs::error::conflict_exception(format!(
                     "The {} request could not be processed due to conflicts. The provided clientToken is already in use with a different request.",
                     self.operation

@@ -27,6 +27,11 @@ fn some<T>(list: Option<&Vec<T>>) -> &[T] {
     list.map_or(&[], Vec::as_slice)
 }
 
+/// Clients send empty texts for what they leave out.
+fn given(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
+}
+
 /// The settings of a new service: the request's, with ECS's defaults.
 ///
 /// # Errors
@@ -55,15 +60,15 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
         return refused("Desired count is required for a service with the REPLICA scheduling strategy.");
     }
     // Only ECS's own deployments have percentages that can be chosen.
-    let given = input.deployment_configuration.clone().filter(|_| controller == DeploymentControllerType::Ecs);
+    let own = input.deployment_configuration.clone().filter(|_| controller == DeploymentControllerType::Ecs);
     let mut settings = Service {
         load_balancers: Some(input.load_balancers.clone().unwrap_or_default()),
         service_registries: Some(input.service_registries.clone().unwrap_or_default()),
         launch_type: input.launch_type.clone(),
         capacity_provider_strategy: input.capacity_provider_strategy.as_deref().and_then(whole_strategy),
-        platform_version: input.platform_version.clone(),
-        deployment_configuration: Some(deployment_configuration(given.unwrap_or_default(), &scheduling)),
-        role_arn: input.role.clone(),
+        platform_version: given(&input.platform_version),
+        deployment_configuration: Some(deployment_configuration(own.unwrap_or_default(), &scheduling)),
+        role_arn: given(&input.role),
         placement_constraints: Some(input.placement_constraints.clone().unwrap_or_default()),
         placement_strategy: Some(placement_strategy(input.placement_strategy.as_deref().unwrap_or_default())),
         network_configuration: input.network_configuration.clone().map(with_public_ip),
@@ -163,7 +168,6 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
     take!(
         availability_zone_rebalancing,
         placement_constraints,
-        platform_version,
         health_check_grace_period_seconds,
         enable_execute_command,
         enable_ecs_managed_tags,
@@ -171,6 +175,7 @@ pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service
         propagate_tags,
         service_registries
     );
+    after.platform_version = given(&input.platform_version).or(after.platform_version);
     if let Some(given) = &input.placement_strategy {
         after.placement_strategy = Some(placement_strategy(given));
     }

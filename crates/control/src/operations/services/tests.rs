@@ -281,3 +281,12 @@ async fn an_external_service_is_deleted_when_no_task_set_wants_tasks() {
     world.ok("UpdateTaskSet", json!({"cluster": "default", "service": "web", "taskSet": set, "scale": none})).await;
     assert_eq!(world.ok("DeleteService", delete).await["service"]["status"], "DRAINING");
 }
+
+#[tokio::test]
+async fn an_empty_role_or_platform_version_is_none() {
+    let world = world().await;
+    let service = create(&world, json!({"role": "", "platformVersion": ""})).await;
+    assert_eq!((&service["roleArn"], &service["platformVersion"]), (&Value::Null, &Value::Null));
+    let changed = world.ok("UpdateService", json!({"service": "web", "platformVersion": ""})).await;
+    assert_eq!(changed["service"]["platformVersion"], Value::Null);
+}

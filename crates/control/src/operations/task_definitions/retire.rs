@@ -73,9 +73,7 @@ pub async fn deregister(
 /// A reference with a revision; `None` when it names nothing of this account and region.
 fn revision_of<'a>(scope: &Scope, named: &'a str) -> Result<Option<Reference<'a>>, ServiceError> {
     match Reference::parse(scope, named)? {
-        Some(Reference { revision: None, family }) => Err(error::client_exception(format!(
-            "Specify which revision of the task definition '{family}' is meant: FAMILY:REVISION or the full ARN."
-        ))),
+        Some(Reference { revision: None, .. }) => Err(error::client_exception("Revision is missing.")),
         reference => Ok(reference),
     }
 }

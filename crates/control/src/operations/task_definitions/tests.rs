@@ -157,6 +157,7 @@ async fn only_a_named_revision_that_exists_is_deregistered() {
     for name in ["web", "web:9", "no:1"] {
         let refused = world.refused("DeregisterTaskDefinition", json!({"taskDefinition": name})).await;
         assert_eq!(refused.0, "ClientException", "{name}");
+        assert_eq!(refused.1 == "Revision is missing.", name == "web", "{name}: {}", refused.1);
     }
 }
 

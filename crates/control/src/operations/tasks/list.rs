@@ -11,6 +11,7 @@ use longshore_wire::RequestContext;
 
 use crate::engine::Engine;
 use crate::operations::container_instances::find_instance;
+use crate::operations::identifiers::name_in;
 use crate::operations::resolve_cluster;
 use crate::pagination::PageRequest;
 use crate::service::scope_of;
@@ -60,12 +61,13 @@ struct Filter<'a> {
 impl<'a> Filter<'a> {
     fn read(input: &'a ecs::ListTasksRequest, cluster: &'a ClusterState, scope: &Scope) -> Result<Self, ServiceError> {
         let given = |text: &'a Option<String>| text.as_deref().filter(|text| !text.is_empty());
+        let named = |kind: &str, text| given(text).map(|text| name_in(kind, cluster, scope, text)).transpose();
         let mut filter = Self {
             instance: None,
             family: given(&input.family),
             started_by: given(&input.started_by),
-            group: given(&input.service_name).map(|service| format!("service:{}", name_in(service))),
-            daemon: given(&input.daemon_name).map(name_in),
+            group: named("service", &input.service_name)?.map(|service| format!("service:{service}")),
+            daemon: named("daemon", &input.daemon_name)?,
             desired_status: input.desired_status.as_ref().map_or("RUNNING", |status| status.as_str()),
             launch_type: input.launch_type.as_ref(),
             smallest: None,
@@ -116,9 +118,4 @@ impl<'a> Filter<'a> {
             && self.daemon.is_none_or(|daemon| task.daemon.as_deref() == Some(daemon))
             && self.launch_type.is_none_or(|launch_type| task.launch_type == *launch_type)
     }
-}
-
-/// The name in a service's or daemon's name or ARN.
-fn name_in(named: &str) -> &str {
-    if named.starts_with("arn:") { named.rsplit('/').next().unwrap_or(named) } else { named }
 }

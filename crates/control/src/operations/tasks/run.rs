@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore_api::{ServiceError, ecs};
 use longshore_model::fargate::NO_CAPACITY;
 use longshore_model::records::TaskRecord;
-use longshore_model::{Scope, ebs};
+use longshore_model::{Id, Scope, ebs};
 use longshore_scheduler::Request;
 use longshore_wire::RequestContext;
 
@@ -50,9 +50,12 @@ pub async fn run_task(
     engine
         .write(|state, changes| {
             let cluster = resolve_cluster(state.scope(&scope), &scope, input.cluster.as_deref())?;
-            if let Used::Before(ids) =
-                token.look_up(state.scope(&scope), now, |id| scope.task_arn(&cluster.record.name, id))?
-            {
+            let records = state.scope(&scope);
+            let arn = |of: Option<Id>, id| {
+                let home = of.and_then(|of| records.clusters.get(&of)).unwrap_or(cluster);
+                scope.task_arn(&home.record.name, id)
+            };
+            if let Used::Before(ids) = token.look_up(records, now, arn)? {
                 let tasks = ids.iter().filter_map(|id| cluster.tasks.get(id));
                 let tasks = tasks.map(|task| shown(&scope, cluster, task)).collect();
                 return Ok(ecs::RunTaskResponse { tasks: Some(tasks), failures: Some(Vec::new()) });

@@ -158,6 +158,32 @@ async fn the_same_client_token_runs_the_same_tasks_once() {
     assert_eq!(other.0, "ConflictException");
 }
 
+#[tokio::test]
+async fn a_token_that_was_used_in_another_cluster_is_told_with_the_tasks_there() {
+    let world = World::with_default_cluster().await;
+    world.ok("CreateCluster", json!({"clusterName": "other"})).await;
+    world.instance(1000, 1000, &[]).await;
+    world.family("web", 1, 4, json!({})).await;
+    let task = world.ok("RunTask", json!({"taskDefinition": "web", "clientToken": "once"})).await["tasks"][0].clone();
+    let again = json!({"taskDefinition": "web", "clientToken": "once", "cluster": "other"});
+    let conflict = world.call("RunTask", again).await.unwrap_err();
+    let made = longshore_api::Value::String(task["taskArn"].as_str().unwrap().to_owned());
+    assert_eq!(conflict.details, [("resourceIds", longshore_api::Value::List(vec![made]))]);
+}
+
+#[tokio::test]
+async fn tasks_of_a_service_in_another_place_are_not_listed_in_silence() {
+    let world = World::with_default_cluster().await;
+    let list = |service: String| world.refused("ListTasks", json!({"serviceName": service}));
+    let (code, message) = list(world.arn("service/other/web")).await;
+    assert_eq!(code, "InvalidParameterException");
+    assert_eq!(message, "Invalid identifier: Identifier is for cluster other. Your cluster is default");
+    let (code, _) = list(world.arn("service/default/web").replace("123456789012", "999999999999")).await;
+    assert_eq!(code, "InvalidParameterException");
+    let (code, _) = list(world.arn("service/default/web")).await;
+    assert_eq!(code, "ServiceNotFoundException");
+}
+
 // spec: 14-020, 14-021, 14-022
 #[tokio::test]
 async fn tags_come_from_the_request_the_definition_and_the_system() {

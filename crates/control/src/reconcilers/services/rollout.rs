@@ -3,7 +3,9 @@
 use longshore_api::ecs::{DeploymentRolloutState, ServiceDeploymentStatus, ServiceRevisionCleanup};
 use longshore_model::Id;
 use longshore_model::records::TaskStatus;
-use longshore_model::service::{DeploymentRecord, RevisionSettings, Stage, failure_threshold, throttle};
+use longshore_model::service::{
+    DeploymentRecord, RevisionSettings, ServiceDeploymentRecord, Stage, failure_threshold, throttle,
+};
 use longshore_model::task;
 use longshore_seams::Timestamp;
 
@@ -114,8 +116,10 @@ impl Work<'_> {
 
     fn note_failures(&mut self) {
         let failures = self.record.deployments.first().map_or(0, |primary| primary.failed_tasks);
-        if let Some(deployment) = self.deployment.as_mut().filter(|it| it.failures != failures) {
-            deployment.failures = failures;
+        // What goes back keeps the count that made it go back.
+        let of = |it: &ServiceDeploymentRecord| if it.goes_back() { failures.max(it.failures) } else { failures };
+        if let Some(deployment) = self.deployment.as_mut().filter(|it| it.failures != of(it)) {
+            deployment.failures = of(deployment);
             deployment.updated_at = self.now;
         }
     }

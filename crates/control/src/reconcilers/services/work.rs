@@ -272,6 +272,10 @@ impl<'a> Work<'a> {
         if !runs {
             self.record.status = ServiceStatus::Inactive;
             self.record.inactive_at = Some(self.now);
+            // Nothing goes back to the one that was completed any more; what is shown is the task definition that the
+            // service had in the end.
+            let last = self.record.deployments.first().cloned();
+            self.record.last_completed = last.map(Box::new).or_else(|| self.record.last_completed.take());
             self.record.deployments.clear();
             self.record.task_sets.clear();
         }
