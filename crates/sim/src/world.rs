@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const CALM: Duration = Duration::from_secs(3600);
 /// How long it must then stay so.
 const STEADY: Duration = Duration::from_secs(150);
+/// How long an agent's report is on its way at most, when nothing goes wrong.
+const REPORT: Duration = Duration::from_millis(50);
 /// What a supervisor waits before it starts an agent or a server again that ended.
 const SUPERVISOR: Duration = Duration::from_secs(5);
 
@@ -186,6 +188,13 @@ impl World {
                 break;
             }
             self.late_happenings();
+            if self.is_as_it_should().is_ok() {
+                continue;
+            }
+            // A container that ended by itself at this very moment has not been reported yet.
+            if self.run_until(self.executor.now() + REPORT) {
+                break;
+            }
             let Err(why) = self.is_as_it_should() else { continue };
             // Tasks move to another zone only when the service has long been whole: that may begin now, and must end. The
             // tasks it stops may end after it.

@@ -86,6 +86,11 @@ fn an_alarm_stops_a_deployment() {
 }
 
 #[test]
+fn a_failed_deployment_replaces_nothing() {
+    tell("failed-deployment-replaces-nothing");
+}
+
+#[test]
 fn an_alarm_is_heard_though_the_clock_is_set_back() {
     tell("alarm-heard-though-the-clock-is-set-back");
 }

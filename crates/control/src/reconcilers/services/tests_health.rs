@@ -155,6 +155,25 @@ async fn an_alarm_rolls_a_deployment_back() {
     }
 }
 
+#[tokio::test]
+async fn a_deployment_that_an_alarm_stopped_replaces_nothing_more() {
+    let (world, said) = balanced(json!({})).await;
+    let alarms = json!({"alarmNames": ["errors"], "enable": true, "rollback": false});
+    world.family("web", 50, 64, json!({"portMappings": [{"containerPort": 80}]})).await;
+    *said.otherwise.lock().unwrap() = Some(TargetHealth::Healthy);
+    update(&world, json!({"taskDefinition": "web", "deploymentConfiguration": {"alarms": alarms}})).await;
+    reconcile(&world, &said).await;
+    said.alarms.lock().unwrap().push("errors".to_owned());
+    agents_act(&world).await;
+    reconcile(&world, &said).await;
+    said.alarms.lock().unwrap().clear();
+    world.clock.advance(Duration::from_secs(600));
+    reconcile(&world, &said).await;
+    assert_eq!(newest(&world).await["status"], "STOPPED");
+    let left = tasks(&world).await;
+    assert_eq!((of_revision(&left, &world, 2), of_revision(&left, &world, 3)), (2, 2), "the old ones stay");
+}
+
 // spec: 05-048
 #[tokio::test]
 async fn a_standalone_task_goes_on_whatever_its_health() {

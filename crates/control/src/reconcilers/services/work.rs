@@ -285,8 +285,11 @@ impl<'a> Work<'a> {
     pub(super) fn keep(&mut self, at: usize, alone: bool) {
         let desired = self.source(at).map_or(0, |it| usize::try_from(it.desired_count).unwrap_or(0));
         let mut bounds = Bounds::of(desired, self.record.settings.deployment_configuration.as_ref());
-        if self.has_failed(at) || self.record.rebalancing {
-            // It replaces nothing any more, or nothing that has to go: fewer than wanted is too few.
+        if self.has_failed(at) {
+            // It replaces nothing any more: what ran before it stays beside it, healthy as its own tasks may be.
+            bounds.floor = bounds.cap.max(desired);
+        } else if self.record.rebalancing {
+            // Nothing has to go: fewer than wanted is too few.
             bounds.floor = desired;
         }
         let next = step(desired, bounds, self.counts(at, alone, bounds.floor));
