@@ -842,8 +842,12 @@ impl ecs::Ecs for EcsService {
     }
 }
 
+/// Operations that policies can name no resource for.
+const WITHOUT_RESOURCE: &[&str] = &["CreateCapacityProvider", "DescribeCapacityProviders"];
+
 /// Members that name another type of resource in one operation than elsewhere.
 const OWN_RESOURCE_MEMBERS: &[(&str, &str, Naming)] = &[
+    ("UpdateCapacityProvider", "name", Naming::Global("capacity-provider")),
     ("CreateGateway", "name", Naming::Global("gateway")),
     ("ListGateways", "names", Naming::Global("gateway")),
     ("RegisterDaemonTaskDefinition", "family", Naming::Global("daemon-task-definition")),
@@ -929,6 +933,7 @@ fn named_resources(scope: &Scope, operation: &str, input: &Value) -> (Vec<String
         }
         conditions.push(("aws:TagKeys".to_owned(), keys));
     }
+    let named = named.filter(|_| !WITHOUT_RESOURCE.contains(&operation));
     (named.unwrap_or_else(|| vec!["*".to_owned()]), conditions)
 }
 
@@ -963,6 +968,9 @@ mod tests {
         assert_eq!(named(&[("gateway", text("g")), ("cluster", text("c"))]), arn("gateway/g"));
         assert_eq!(named_by("CreateGateway", &[("name", text("g"))]), arn("gateway/g"));
         assert_eq!(named_by("RegisterTaskDefinition", &family), arn("task-definition/f"));
+        let of_cluster = [("name", text("p")), ("cluster", text("c"))];
+        assert_eq!(named_by("UpdateCapacityProvider", &of_cluster), arn("capacity-provider/p"));
+        assert_eq!(named_by("CreateCapacityProvider", &of_cluster), ["*"]);
         assert_eq!(named(&[]), ["*"]);
     }
 }

@@ -403,6 +403,36 @@ async fn tasks_run_on_the_instances_that_joined_for_their_provider() {
 }
 
 #[tokio::test]
+async fn managed_instances_choose_places_themselves_and_spread_over_the_zones() {
+    let world = with_managed_instances().await;
+    for zone in ["eu-west-1a", "eu-west-1b", "eu-west-1c"] {
+        let own = [(OF_PROVIDER, "mine"), ("ecs.availability-zone", zone)];
+        for _ in 0..2 {
+            world.instance(1000, 1000, &own).await;
+        }
+    }
+    let mut input = run("web");
+    input["count"] = json!(3);
+    let tasks = world.ok("RunTask", input.clone()).await["tasks"].clone();
+    let mut zones: Vec<_> =
+        tasks.as_array().unwrap().iter().map(|task| task["availabilityZone"].as_str().unwrap()).collect();
+    zones.sort_unstable();
+    assert_eq!(zones, ["eu-west-1a", "eu-west-1b", "eu-west-1c"]);
+    input["placementStrategy"] = json!([{"type": "binpack", "field": "memory"}]);
+    let (code, message) = world.refused("RunTask", input.clone()).await;
+    assert_eq!(code, "InvalidParameterException");
+    assert_eq!(message, "Placement strategies are not supported with MANAGED_INSTANCES launch type.");
+    let service = input.as_object_mut().unwrap();
+    service.remove("count");
+    service.extend([("serviceName".to_owned(), json!("s")), ("desiredCount".to_owned(), json!(1))]);
+    assert_eq!(world.refused("CreateService", input.clone()).await.1, message);
+    let by_zone = json!({"type": "memberOf", "expression": "attribute:ecs.availability-zone == eu-west-1b"});
+    let mut placed = run("web");
+    placed["placementConstraints"] = json!([by_zone]);
+    assert_eq!(world.ok("RunTask", placed).await["tasks"][0]["availabilityZone"], "eu-west-1b");
+}
+
+#[tokio::test]
 async fn a_service_runs_on_managed_instances() {
     let world = with_managed_instances().await;
     world.instance(1000, 1000, &[(OF_PROVIDER, "mine")]).await;

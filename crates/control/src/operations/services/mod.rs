@@ -109,6 +109,7 @@ pub(crate) fn check_in_cluster(
     let strategy = settings.capacity_provider_strategy.as_deref();
     let capacity = Capacity::of(state, scope, cluster, settings.launch_type.as_ref(), strategy)?;
     placement::strategies(settings.placement_strategy.as_deref())?;
+    capacity.check_placement_strategies(settings.placement_strategy.as_deref())?;
     let Some(definition) = definition else { return Ok(()) };
     placement::constraints(&definition.definition, settings.placement_constraints.as_deref())?;
     let mut launch = Launch::new(definition, None, None, None)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    CPUArchitecture, CapacityProviderStrategyItem, Compatibility, LaunchType, TaskDefinition, error,
+    CPUArchitecture, CapacityProviderStrategyItem, Compatibility, LaunchType, PlacementStrategy, TaskDefinition, error,
 };
 use longshore_model::Scope;
 use longshore_model::capacity_provider::{CAPACITY_PROVIDER, FARGATE_SPOT};
@@ -116,6 +116,20 @@ impl Capacity {
         match self {
             Self::LaunchType(launch_type) | Self::Strategy(launch_type, _) => launch_type.clone(),
         }
+    }
+
+    /// Refuses placement strategies where ECS chooses places itself (developer guide, "How Amazon ECS places tasks on
+    /// container instances").
+    ///
+    /// # Errors
+    /// `InvalidParameterException`.
+    pub fn check_placement_strategies(&self, given: Option<&[PlacementStrategy]>) -> Result<(), ServiceError> {
+        let launch_type = self.launch_type();
+        let chooses = matches!(launch_type, LaunchType::Fargate | LaunchType::ManagedInstances);
+        if !chooses || given.unwrap_or_default().is_empty() {
+            return Ok(());
+        }
+        Err(invalid(format!("Placement strategies are not supported with {} launch type.", launch_type.as_str())))
     }
 
     /// Refuses a definition that can't be run there.

@@ -7,7 +7,7 @@ use longshore_api::{ServiceError, ecs};
 use longshore_model::fargate::NO_CAPACITY;
 use longshore_model::records::TaskRecord;
 use longshore_model::{Id, Scope, ebs};
-use longshore_scheduler::Request;
+use longshore_scheduler::{Request, service_default};
 use longshore_wire::RequestContext;
 
 use super::capacity::{Capacity, Means, Placed, Unplaced, place_tasks};
@@ -114,8 +114,12 @@ pub(crate) fn plan<'a>(
     caller: &str,
     means: Means<'_>,
 ) -> Result<Planned<'a>, ServiceError> {
-    let strategies = strategies(input.placement_strategy.as_deref())?;
+    let mut strategies = strategies(input.placement_strategy.as_deref())?;
     let (launch, capacity) = read(input, state, scope, cluster, caller)?;
+    if launch.launch_type == ecs::LaunchType::ManagedInstances {
+        // Nobody can ask for it there, and tasks are spread over the zones all the same.
+        strategies = service_default();
+    }
     let constraints = constraints(&launch.definition.definition, input.placement_constraints.as_deref())?;
     let request = launch.request(constraints, strategies);
     let order = capacity.order(|_| 0, count);
@@ -175,20 +179,11 @@ fn read<'a>(
 
 /// Fargate chooses places itself.
 fn check_placement(input: &ecs::RunTaskRequest, capacity: &Capacity) -> Result<(), ServiceError> {
-    let refused = |what: &str| {
-        let message = format!("{what} are not supported with FARGATE launch type.");
-        Err(ecs::error::invalid_parameter_exception(message))
-    };
-    if !capacity.is_fargate() {
-        return Ok(());
+    if capacity.is_fargate() && input.placement_constraints.as_ref().is_some_and(|it| !it.is_empty()) {
+        let message = "Placement constraints are not supported with FARGATE launch type.";
+        return Err(ecs::error::invalid_parameter_exception(message));
     }
-    if input.placement_constraints.as_ref().is_some_and(|it| !it.is_empty()) {
-        return refused("Placement constraints");
-    }
-    if input.placement_strategy.as_ref().is_some_and(|it| !it.is_empty()) {
-        return refused("Placement strategies");
-    }
-    Ok(())
+    capacity.check_placement_strategies(input.placement_strategy.as_deref())
 }
 
 fn failures(
