@@ -9,6 +9,11 @@ use crate::state::ClusterState;
 /// Lengths of an id: 32 digits, or the 36 characters of a UUID.
 const ID_LENGTHS: [usize; 2] = [32, 36];
 
+/// The text of a filter; clients send an empty one for what they leave out.
+pub(crate) fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
 fn invalid(message: String) -> ServiceError {
     ecs::error::invalid_parameter_exception(message)
 }

@@ -12,6 +12,7 @@ use longshore_wire::RequestContext;
 use super::find_instance;
 use crate::changes::Change;
 use crate::engine::Engine;
+use crate::operations::identifiers::given;
 use crate::operations::resolve_cluster;
 use crate::pagination::PageRequest;
 use crate::service::scope_of;
@@ -148,7 +149,8 @@ pub async fn list_attributes(
     let scope = scope_of(context);
     let page =
         PageRequest::parse("ListAttributes", input.max_results.map(i64::from), input.next_token.as_deref(), 100)?;
-    if input.attribute_value.is_some() && input.attribute_name.is_none() {
+    let (name, value) = (given(input.attribute_name), given(input.attribute_value));
+    if value.is_some() && name.is_none() {
         let message = "attributeValue needs attributeName: name the attribute that is to have the value.";
         return Err(ecs::error::invalid_parameter_exception(message));
     }
@@ -168,8 +170,8 @@ pub async fn list_attributes(
                     .record
                     .attributes
                     .iter()
-                    .filter(|it| input.attribute_name.is_none() || it.name == input.attribute_name)
-                    .filter(|it| input.attribute_value.is_none() || it.value == input.attribute_value)
+                    .filter(|it| name.is_none() || it.name == name)
+                    .filter(|it| value.is_none() || it.value == value)
                     .map(|it| {
                         (format!("{id}/{}", it.name.as_deref().unwrap_or("")), with_target(&scope, cluster, *id, it))
                     })

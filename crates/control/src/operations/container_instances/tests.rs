@@ -226,6 +226,9 @@ async fn attributes_are_put_listed_filtered_and_deleted() {
     let delete = json!({"attributes": [{"name": "stack", "targetId": instances[0]}]});
     world.ok("DeleteAttributes", delete).await;
     assert_eq!(world.ok("ListAttributes", prod).await["attributes"], json!([]));
+    let unnamed = json!({"targetType": "container-instance", "attributeName": "", "attributeValue": ""});
+    let all = world.ok("ListAttributes", json!({"targetType": "container-instance"})).await;
+    assert_eq!(world.ok("ListAttributes", unnamed).await, all);
 }
 
 #[tokio::test]
