@@ -4,9 +4,10 @@ use longshore_api::ecs;
 use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{DeploymentRecord, RevisionSettings};
-use crate::Id;
+use super::rules::is_fargate;
+use super::{DeploymentRecord, RevisionSettings, ServiceRecord};
 use crate::record::Record;
+use crate::{Id, fargate};
 
 /// What a deployment puts in place. Never changed, except that images get the digests that its tasks found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,5 +75,101 @@ impl ServiceRevisionRecord {
             },
             created_at: deployment.created_at,
         }
+    }
+
+    /// Makes a service again what it was like when this revision was made, as far as revisions keep it: what a
+    /// rollback does. Counts, percentages and tags stay.
+    pub fn restore(&self, service: &mut ServiceRecord) {
+        let (kept, settings) = (&self.settings, &mut service.settings);
+        settings.capacity_provider_strategy.clone_from(&kept.capacity_provider_strategy);
+        settings.launch_type.clone_from(&kept.launch_type);
+        settings.network_configuration.clone_from(&kept.network_configuration);
+        settings.platform_family.clone_from(&kept.platform_family);
+        settings.load_balancers = Some(kept.load_balancers.clone().unwrap_or_default());
+        settings.service_registries = Some(kept.service_registries.clone().unwrap_or_default());
+        // A revision has the number that LATEST stood for; the service goes on with LATEST.
+        let latest = settings.platform_version.as_deref() == Some(fargate::LATEST);
+        if kept.platform_version.is_none() || !latest {
+            settings.platform_version.clone_from(&kept.platform_version);
+        }
+        if kept.load_balancers.is_none() {
+            settings.health_check_grace_period_seconds = None;
+        }
+        if is_fargate(settings) {
+            settings.placement_constraints = Some(Vec::new());
+            settings.placement_strategy = Some(Vec::new());
+        }
+        service.revision_settings = RevisionSettings::of_revision(kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_api::ecs::{LaunchType, PlacementConstraint, Service, ServiceRevision};
+
+    use super::*;
+
+    fn cluster() -> Id {
+        "00000000000000000000000000000001".parse().expect("32 digits")
+    }
+
+    fn service(settings: Service) -> ServiceRecord {
+        let mut record: ServiceRecord = serde_json::from_value(serde_json::json!({
+            "cluster": cluster(), "name": "web", "status": "ACTIVE", "desired_count": 1, "settings": {},
+            "created_at": Timestamp::from_secs(0), "created_by": "root",
+        }))
+        .unwrap();
+        record.settings = settings;
+        record
+    }
+
+    fn revision(settings: ServiceRevision) -> ServiceRevisionRecord {
+        ServiceRevisionRecord {
+            cluster: cluster(),
+            service: "web".to_owned(),
+            number: "1".to_owned(),
+            family: "web".to_owned(),
+            revision: 1,
+            settings,
+            created_at: Timestamp::from_secs(0),
+        }
+    }
+
+    fn on_fargate(version: &str) -> ServiceRevision {
+        ServiceRevision {
+            launch_type: Some(LaunchType::Fargate),
+            platform_version: Some(version.to_owned()),
+            platform_family: Some("Linux".to_owned()),
+            ..ServiceRevision::default()
+        }
+    }
+
+    #[test]
+    fn a_service_on_fargate_goes_on_with_latest() {
+        for (given, expected) in [("LATEST", "LATEST"), ("1.3.0", "1.4.0")] {
+            let mut record = service(Service {
+                launch_type: Some(LaunchType::Fargate),
+                platform_version: Some(given.to_owned()),
+                ..Service::default()
+            });
+            revision(on_fargate("1.4.0")).restore(&mut record);
+            assert_eq!(record.settings.platform_version.as_deref(), Some(expected), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_another_launch_type_goes_with_it() {
+        let mut record = service(Service {
+            launch_type: Some(LaunchType::Ec2),
+            placement_constraints: Some(vec![PlacementConstraint::default()]),
+            ..Service::default()
+        });
+        revision(on_fargate("1.4.0")).restore(&mut record);
+        assert_eq!(record.settings.placement_constraints, Some(Vec::new()));
+        assert_eq!(record.settings.platform_family.as_deref(), Some("Linux"));
+        let on_ec2 = ServiceRevision { launch_type: Some(LaunchType::Ec2), ..ServiceRevision::default() };
+        record.settings.platform_version = Some("LATEST".to_owned());
+        revision(on_ec2).restore(&mut record);
+        assert_eq!((record.settings.platform_version, record.settings.platform_family), (None, None));
     }
 }

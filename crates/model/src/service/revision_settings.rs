@@ -48,8 +48,7 @@ impl RevisionSettings {
     }
 
     /// Those that a service revision shows.
-    #[must_use]
-    pub fn of_revision(revision: &ServiceRevision) -> Self {
+    pub(super) fn of_revision(revision: &ServiceRevision) -> Self {
         Self {
             service_connect: revision.service_connect_configuration.clone(),
             volumes: revision.volume_configurations.clone().unwrap_or_default(),

@@ -3,9 +3,7 @@
 use longshore_api::ecs::{DeploymentRolloutState, ServiceDeploymentStatus, ServiceRevisionCleanup};
 use longshore_model::Id;
 use longshore_model::records::TaskStatus;
-use longshore_model::service::{
-    DeploymentRecord, RevisionSettings, ServiceDeploymentRecord, Stage, failure_threshold, throttle,
-};
+use longshore_model::service::{DeploymentRecord, ServiceDeploymentRecord, Stage, failure_threshold, throttle};
 use longshore_model::task;
 use longshore_seams::Timestamp;
 
@@ -207,7 +205,7 @@ impl Work<'_> {
         let desired = self.record.desired_count;
         let history = self.cluster.service_history.get(&self.record.name);
         if let Some(revision) = history.and_then(|history| history.revisions.get(good.number())) {
-            self.record.revision_settings = RevisionSettings::of_revision(&revision.settings);
+            revision.restore(&mut self.record);
         }
         let deployments = &mut self.record.deployments;
         // Its tasks may run still: then nothing has to be started.

@@ -158,6 +158,34 @@ async fn a_rollback_brings_back_what_service_connect_was() {
 }
 
 #[tokio::test]
+async fn a_rollback_brings_back_load_balancers_and_registries() {
+    let world = updating(json!({})).await;
+    let before = service(&world).await;
+    world.family("web", 50, 64, json!({"portMappings": [{"containerPort": 80}]})).await;
+    let balancer = json!({"targetGroupArn": "arn:g", "containerName": "main", "containerPort": 80});
+    let registry = json!({"registryArn": "arn:r", "containerName": "main", "containerPort": 80});
+    let own = json!({
+        "taskDefinition": "web", "loadBalancers": [balancer], "serviceRegistries": [registry],
+        "healthCheckGracePeriodSeconds": 30,
+    });
+    update(&world, own.clone()).await;
+    let arn = newest(&world).await["serviceDeploymentArn"].clone();
+    world.ok("StopServiceDeployment", json!({"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})).await;
+    reconcile(&world).await;
+    let back = service(&world).await;
+    for member in ["loadBalancers", "serviceRegistries", "healthCheckGracePeriodSeconds", "launchType", "roleArn"] {
+        assert_eq!(back.get(member), before.get(member), "{member}");
+    }
+    assert_eq!(back["taskDefinition"], world.arn("task-definition/web:1"));
+    // What the deployment failed with is a change again.
+    update(&world, json!({"desiredCount": 3})).await;
+    update(&world, own).await;
+    let again = service(&world).await;
+    assert_eq!(again["loadBalancers"], json!([balancer]));
+    assert_ne!(again["deployments"][0]["id"], back["deployments"][0]["id"]);
+}
+
+#[tokio::test]
 async fn a_user_rolls_back_and_the_tasks_that_still_run_stay() {
     let world = updating(json!({})).await;
     let before = tasks(&world).await;
