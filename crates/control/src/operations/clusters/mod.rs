@@ -88,12 +88,7 @@ fn view(scope: &Scope, cluster: &ClusterState, record: &ClusterRecord, include: 
 
 /// Counts by launch type (API reference, `ClusterField`).
 fn statistics(cluster: &ClusterState) -> Vec<KeyValuePair> {
-    let types = [
-        (LaunchType::Ec2, "EC2"),
-        (LaunchType::Fargate, "Fargate"),
-        (LaunchType::External, "External"),
-        (LaunchType::ManagedInstances, "ManagedInstances"),
-    ];
+    let types = [(LaunchType::Ec2, "EC2"), (LaunchType::Fargate, "Fargate"), (LaunchType::External, "External")];
     let tasks =
         |launch_type: &LaunchType| cluster.index.launch_types.get(launch_type.as_str()).copied().unwrap_or_default();
     let services = |status: ServiceStatus, launch_type: &LaunchType| {
