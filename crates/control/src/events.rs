@@ -11,7 +11,7 @@ use longshore_api::ecs::{self, DeploymentRolloutState, ServiceEvent};
 use longshore_api::{iso8601, iso8601_millis, to_event_json, to_json_list};
 use longshore_model::container_instance::{Books, books, remaining};
 use longshore_model::records::{ContainerInstanceRecord, Detail, OutboxEvent, OutboxRecord, TaskRecord, TaskStatus};
-use longshore_model::service::{DeploymentRecord, ServiceRecord};
+use longshore_model::service::{DeploymentRecord, ServiceDeploymentRecord, ServiceRecord};
 use longshore_model::{Id, Scope};
 use longshore_seams::{Random, Timestamp};
 use serde::Serialize;
@@ -25,8 +25,9 @@ const TASK: &str = "ECS Task State Change";
 const CONTAINER_INSTANCE: &str = "ECS Container Instance State Change";
 const SERVICE: &str = "ECS Service Action";
 const DEPLOYMENT: &str = "ECS Deployment State Change";
+const HOOK: &str = "ECS Hook State Change";
 /// What events are about, as their `detail-type` says it.
-pub const DETAIL_TYPES: [&str; 4] = [TASK, CONTAINER_INSTANCE, SERVICE, DEPLOYMENT];
+pub const DETAIL_TYPES: [&str; 5] = [TASK, CONTAINER_INSTANCE, SERVICE, DEPLOYMENT, HOOK];
 
 /// Adds to `changes` the record of what they will do to `state`; nothing when nobody is told of anything.
 pub(crate) fn record(state: &State, changes: &mut Changes, now: Timestamp, random: &dyn Random) {
@@ -36,6 +37,7 @@ pub(crate) fn record(state: &State, changes: &mut Changes, now: Timestamp, rando
         match change {
             Change::PutTask(scope, task) => teller.task(scope, task, &mut instances),
             Change::PutService(scope, service) => teller.service(scope, service),
+            Change::PutServiceDeployment(scope, deployment) => teller.hooks(scope, deployment),
             Change::PutContainerInstance(scope, record) => {
                 let old = state.scope(scope).clusters.get(&record.cluster);
                 let old = old.and_then(|cluster| cluster.instances.get(&record.id));
@@ -178,6 +180,39 @@ impl<'a> Teller<'a> {
             .with(&[("clusterArn", quoted(scope.cluster_arn(name))), ("updatedAt", quoted(iso8601_millis(self.now)))]);
         self.tell(scope, CONTAINER_INSTANCE, scope.container_instance_arn(name, id), detail);
         true
+    }
+
+    /// Tells of the lifecycle hooks of a service deployment whose status has changed.
+    fn hooks(&mut self, scope: &Scope, deployment: &ServiceDeploymentRecord) {
+        let Some(progress) = deployment.progress.as_ref().filter(|progress| !progress.hooks.is_empty()) else { return };
+        let Some(name) = self.cluster_name(scope, deployment.cluster) else { return };
+        let history = self.state.scope(scope).clusters.get(&deployment.cluster);
+        let history = history.and_then(|cluster| cluster.service_history.get(&deployment.service));
+        let old =
+            history.and_then(|history| history.deployments.get(&deployment.id)).and_then(|it| it.progress.as_ref());
+        let arn = scope.service_deployment_arn(name, &deployment.service, &deployment.id);
+        for hook in &progress.hooks {
+            let before = old.and_then(|old| old.hooks.iter().find(|it| it.id == hook.id));
+            if before.is_some_and(|before| before.status == hook.status) {
+                continue;
+            }
+            let bad = [ecs::DeploymentLifecycleHookStatus::Failed, ecs::DeploymentLifecycleHookStatus::TimedOut];
+            let mut detail = json!({
+                "eventType": if bad.contains(&hook.status) { "ERROR" } else { "INFO" },
+                "eventName": format!("HOOK_{}", hook.status.as_str()),
+                "hookId": hook.id,
+                "hookType": if hook.function.is_some() { "AWS_LAMBDA" } else { "PAUSE" },
+                "expiresAt": iso8601(hook.expires_at),
+                "clusterArn": scope.cluster_arn(name),
+                "serviceArn": scope.service_arn(name, &deployment.service),
+                "serviceDeploymentArn": arn,
+                "updatedAt": iso8601_millis(self.now),
+            });
+            if let Some(stage) = hook.stage_name() {
+                detail["lifecycleStage"] = json!(stage);
+            }
+            self.tell(scope, HOOK, arn.clone(), detail_of(&detail));
+        }
     }
 
     fn service(&mut self, scope: &Scope, service: &ServiceRecord) {

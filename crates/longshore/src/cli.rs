@@ -343,6 +343,8 @@ pub enum EventType {
     Service,
     /// ECS Deployment State Change.
     Deployment,
+    /// ECS Hook State Change.
+    Hook,
 }
 
 /// Interruptions of Fargate tasks.

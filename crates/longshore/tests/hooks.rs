@@ -1,10 +1,5 @@
 //! Lifecycle hooks that invoke functions of a Lambda API over HTTP.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test harness is outside the seams: the function is a thread of its own"
-)]
-
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};

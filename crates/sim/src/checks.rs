@@ -266,6 +266,9 @@ impl Checks {
             if let Some(what) = rollouts::wrong_move(old, new) {
                 self.violate("deployment-out-of-order", what);
             }
+            if let Some(what) = rollouts::made_up(self.0.speaker.functions(), new) {
+                self.violate("hook-made-up", what);
+            }
             if let Some((rule, what)) = signals::wrong_outcome(&self.0.speaker, old, new, now) {
                 self.violate(rule, what);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_seams::{Random, SeededRandom};
 
-use crate::story::{OnAlarm, Pause, Program, Rollout, Shift, Step, Story};
+use crate::story::{Asked, OnAlarm, Pause, Program, Rollout, Shift, Step, Story, Verdict};
 
 /// When the last thing happens, seconds.
 const END: u64 = 300;
@@ -196,7 +196,16 @@ impl Author {
             most: self.minutes(1, 4),
             goes_on: self.chance(60),
         });
-        Rollout { shift, bake: self.minutes(0, 3), pause }
+        let moving = ["RECONCILE_SERVICE", "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT"];
+        let function = self.chance(40).then(|| Asked {
+            stage: if self.chance(70) { self.one_of(&stages) } else { self.one_of(&moving) }.to_owned(),
+            verdict: match self.random.below(10) {
+                0..=4 => Verdict::Succeeds,
+                5..=7 => Verdict::Asks(self.small(1, 3)),
+                _ => Verdict::Fails,
+            },
+        });
+        Rollout { shift, bake: self.minutes(0, 3), pause, function }
     }
 
     fn alarm(&self) -> Option<OnAlarm> {
@@ -340,7 +349,7 @@ impl Author {
             let at = self.time(5, END - 10);
             let away = self.one_of(&[self.time(0, 3), self.time(3, 40), self.time(40, 200)]);
             let name = self.machine();
-            let step = match self.random.below(13) {
+            let step = match self.random.below(14) {
                 0 | 1 => Step::KillServer { away: away.min(Duration::from_secs(60)) },
                 2 | 3 => Step::KillAgent { name, away, cache_lost: self.chance(50) },
                 4 => Step::Lose { name, away },
@@ -357,6 +366,7 @@ impl Author {
                     Step::DiskFull { name, away: away.min(Duration::from_secs(40)) }
                 }
                 11 => Step::RuntimeDown { name, away: away.min(Duration::from_secs(60)) },
+                12 => Step::FunctionsAway { away },
                 _ => Step::Network {
                     loses: self.number(0, 150),
                     repeats: self.number(0, 100),

@@ -11,6 +11,7 @@
 mod checks;
 mod disk;
 mod executor;
+mod functions;
 mod generate;
 mod machine;
 mod network;
@@ -28,5 +29,5 @@ mod world;
 pub use checks::Violation;
 pub use generate::generate;
 pub use shrink::shrink;
-pub use story::{Expectation, OnAlarm, Pause, Program, Rollout, Shift, Step, Story, StoryError};
+pub use story::{Asked, Expectation, OnAlarm, Pause, Program, Rollout, Shift, Step, Story, StoryError, Verdict};
 pub use world::{Outcome, play};

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::checks::Checks;
 use crate::executor::{Executor, locked};
+use crate::functions::arn;
 use crate::machine::{Ended, grant_of};
 use crate::network::{ACCOUNT, Network, NoAnswer, REGION};
 use crate::server::Server;
@@ -393,7 +394,8 @@ impl Operator {
 
     /// Takes capacity of FARGATE_SPOT back, as the operator of the machines may.
     async fn reclaim(&self, count: u32) {
-        let request = json!({"interruption": "SPOT_INTERRUPTION", "count": count});
+        let token = self.random.uuid();
+        let request = json!({"interruption": "SPOT_INTERRUPTION", "count": count, "clientToken": token});
         let Ok(answer) = self.call("InterruptFargateTasks", &request).await else { return };
         let arns = answer["taskArns"].as_array().cloned().unwrap_or_default();
         let ids = arns.iter().filter_map(|arn| arn.as_str()?.rsplit('/').next()?.parse::<Id>().ok());
@@ -469,11 +471,19 @@ fn add_rollout(configuration: &mut Json, rollout: &Rollout) {
             json!("LINEAR")
         }
     };
-    if let Some(pause) = &rollout.pause {
+    let pause = rollout.pause.as_ref().map(|pause| {
         let action = if pause.goes_on { "CONTINUE" } else { "ROLLBACK" };
-        configuration["lifecycleHooks"] = json!([{
+        json!({
             "targetType": "PAUSE", "lifecycleStages": [pause.stage],
             "timeoutConfiguration": {"timeoutInMinutes": minutes(&pause.most), "action": action},
-        }]);
+        })
+    });
+    let function = rollout.function.as_ref().map(|asked| {
+        let role = format!("arn:aws:iam::{ACCOUNT}:role/hooks");
+        json!({"hookTargetArn": arn(asked.verdict), "roleArn": role, "lifecycleStages": [asked.stage]})
+    });
+    let hooks: Vec<Json> = pause.into_iter().chain(function).collect();
+    if !hooks.is_empty() {
+        configuration["lifecycleHooks"] = json!(hooks);
     }
 }

@@ -5,6 +5,7 @@ use longshore_model::records::{DesiredStatus, TaskRecord, TaskStatus};
 use longshore_model::service::{ServiceDeploymentRecord, ServiceRecord, ServiceStatus, Stage, TaskSetStatus};
 
 use crate::checks::{Model, Promises};
+use crate::functions::Functions;
 
 /// Whether the service is deployed by blue/green, canary or linear deployments.
 pub(crate) fn is_staged(service: &ServiceRecord) -> bool {
@@ -55,11 +56,31 @@ pub(crate) fn wrong_move(old: &ServiceDeploymentRecord, new: &ServiceDeploymentR
         let (from, to) = ((before.stage, before.weight), (now.stage, now.weight));
         return Some(format!("deployment {id} of {service} went from {from:?} to {to:?}"));
     }
-    let held = before.hooks.iter().filter(|hook| hook.status == HookStatus::AwaitingAction).find(|hook| {
-        let status = now.hooks.iter().find(|it| it.id == hook.id).map(|it| &it.status);
-        now.stage != before.stage && matches!(status, Some(HookStatus::AwaitingAction))
+    let held = before.hooks.iter().filter(|hook| hook.is_open()).find(|hook| {
+        let known = now.hooks.iter().find(|it| it.id == hook.id);
+        now.stage != before.stage && known.is_some_and(|it| it.is_open())
     });
     held.map(|hook| format!("deployment {id} of {service} went on to {:?} past hook {}", now.stage, hook.id))
+}
+
+/// A hook that ended as its function never said.
+pub(crate) fn made_up(functions: &Functions, new: &ServiceDeploymentRecord) -> Option<String> {
+    let hooks = new.progress.iter().flat_map(|progress| &progress.hooks);
+    let wrong = hooks.filter(|hook| hook.function.is_some()).find(|hook| {
+        let said = functions.said(&hook.id);
+        match hook.status {
+            HookStatus::Succeeded => said != Some("SUCCEEDED"),
+            // What it says during a rollback, or after it was too far away, may come too late.
+            HookStatus::Failed => {
+                said != Some("FAILED") && !functions.were_away() && new.rollback.is_none() && new.is_ongoing()
+            }
+            _ => false,
+        }
+    });
+    wrong.map(|hook| {
+        let (id, status, said) = (&hook.id, hook.status.as_str(), functions.said(&hook.id));
+        format!("hook {id} of {}'s deployment {} is {status}, its function has said {said:?}", new.service, new.id)
+    })
 }
 
 /// What is wrong with the number of a service's tasks. `has_started` answers whether a deployment or task set got new

@@ -8,7 +8,6 @@ use longshore_control::admin::{AdminService, ServerInfo};
 use longshore_control::engine::{CommitObserver, Engine};
 use longshore_control::history::History;
 use longshore_control::keyring::Keyring;
-use longshore_control::reconcilers::NoFunctions;
 use longshore_control::service::EcsService;
 use longshore_seams::{BoxFuture, Random, Seams, SeededRandom};
 use longshore_store::memory::{Memory, MemoryOptions};
@@ -44,7 +43,8 @@ pub(crate) struct Open {
 impl Open {
     fn new(engine: Engine, history: History, speaker: Speaker, seams: &Seams) -> Self {
         let events = history.events().clone();
-        let ecs = EcsService::open_with(engine, history, Arc::new(speaker), Arc::new(NoFunctions));
+        let ecs =
+            EcsService::open_with(engine, history, Arc::new(speaker.clone()), Arc::new(speaker.functions().clone()));
         let info = ServerInfo {
             version: String::new(),
             data_directory_id: String::new(),

@@ -12,6 +12,7 @@ use longshore_model::{Id, Scope};
 use longshore_seams::SeededRandom;
 
 use crate::executor::{Executor, between, locked};
+use crate::functions::Functions;
 
 /// From when a load balancer first hears of a target until it sends traffic there.
 const DECIDES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
@@ -24,6 +25,7 @@ pub(crate) struct Speaker(Arc<Inner>);
 struct Inner {
     executor: Executor,
     random: SeededRandom,
+    functions: Functions,
     said: Mutex<Said>,
 }
 
@@ -51,7 +53,13 @@ struct Target {
 
 impl Speaker {
     pub fn new(executor: Executor, seed: u64) -> Self {
-        Self(Arc::new(Inner { executor, random: SeededRandom::new(seed ^ 0x7369_676e), said: Mutex::default() }))
+        let (random, functions) = (SeededRandom::new(seed ^ 0x7369_676e), Functions::new(executor.clone(), seed));
+        Self(Arc::new(Inner { executor, random, functions, said: Mutex::default() }))
+    }
+
+    /// The functions of lifecycle hooks, which have a say, too.
+    pub fn functions(&self) -> &Functions {
+        &self.0.functions
     }
 
     /// The alarm goes off.

@@ -250,6 +250,11 @@ pub enum Step {
         /// How long.
         away: Duration,
     },
+    /// Functions of lifecycle hooks cannot be reached (`functions away for TIME`).
+    FunctionsAway {
+        /// How long.
+        away: Duration,
+    },
     /// The network gets worse, or better (`network loses N repeats N delay TIME`; calls of a thousand).
     Network {
         /// Calls of a thousand that get lost.
@@ -271,7 +276,8 @@ pub enum OnAlarm {
 }
 
 /// How a service is deployed when not by rolling updates: `blue-green`, `canary PERCENT every TIME` or
-/// `linear PERCENT every TIME`, then `bake TIME` and, when a hook holds it, `pause STAGE for TIME [then continue]`.
+/// `linear PERCENT every TIME`, then `bake TIME`, when a user holds it, `pause STAGE for TIME [then continue]`, and when a
+/// function is asked, `function STAGE succeeds`, `function STAGE fails` or `function STAGE asks N`.
 /// Times are whole minutes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollout {
@@ -281,6 +287,28 @@ pub struct Rollout {
     pub bake: Duration,
     /// A hook that holds it.
     pub pause: Option<Pause>,
+    /// A hook whose function has a say.
+    pub function: Option<Asked>,
+}
+
+/// A hook whose function has a say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// At this stage, as ECS calls it.
+    pub stage: String,
+    /// What it says.
+    pub verdict: Verdict,
+}
+
+/// What a function says of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may go on.
+    Succeeds,
+    /// It has to go back.
+    Fails,
+    /// So many times that it wants to be asked again, then that it may go on.
+    Asks(u32),
 }
 
 /// How production traffic goes to the new tasks.
@@ -339,6 +367,14 @@ pub enum Expectation {
         count: usize,
         /// Of which.
         family: String,
+    },
+    /// The service deployments of a service have come to these ends, from old to new
+    /// (`expect NAME deployments STATUS STATUS…`).
+    Deployments {
+        /// The service.
+        service: String,
+        /// As ECS calls them.
+        statuses: Vec<String>,
     },
     /// A service's events say something (`expect NAME says WORDS`).
     Says {

@@ -81,6 +81,7 @@ enum Happening {
     DiskFree(String),
     RuntimeUp(String),
     AlarmOver(String),
+    FunctionsBack,
 }
 
 struct World {
@@ -318,6 +319,7 @@ impl World {
             Happening::Hear(name) => self.hear(&name),
             Happening::DiskFree(name) => self.set_full(&name, false),
             Happening::AlarmOver(name) => self.speaker.calm_down(&name),
+            Happening::FunctionsBack => self.speaker.functions().set_away(false),
             Happening::RuntimeUp(name) => {
                 if let Some(machine) = self.machines.get(&name) {
                     machine.runtime.set_down(false);
@@ -415,6 +417,10 @@ impl World {
                 self.plan_in(lasts, Happening::AlarmOver(name));
             }
             Step::Sicken { name } => self.sicken(&name),
+            Step::FunctionsAway { away } => {
+                self.speaker.functions().set_away(true);
+                self.plan_in(away, Happening::FunctionsBack);
+            }
             Step::Network { loses, repeats, delay } => {
                 self.network.set_weather(Weather { loss_per_mille: loses, twice_per_mille: repeats, delay });
             }
@@ -634,6 +640,12 @@ fn meets(model: &Model, expectation: &Expectation) -> Result<(), String> {
             let group = format!("family:{family}");
             let made = model.tasks.values().filter(|task| task.group == group).count();
             if made == *count { Ok(()) } else { Err(format!("there are {made}")) }
+        }
+        Expectation::Deployments { service, statuses } => {
+            let mut mine: Vec<_> = model.deployments.values().filter(|it| it.service == *service).collect();
+            mine.sort_by_key(|it| it.created_at);
+            let ends: Vec<&str> = mine.iter().map(|it| it.status.as_str()).collect();
+            if ends == *statuses { Ok(()) } else { Err(format!("they are {ends:?}")) }
         }
         Expectation::Says { service, words } => {
             let service = model.services.get(service).ok_or("there is no such service")?;

@@ -56,6 +56,16 @@ fn a_hook_holds_a_blue_green_deployment() {
 }
 
 #[test]
+fn a_function_is_asked_about_a_blue_green_deployment() {
+    tell("blue-green-asks-a-function");
+}
+
+#[test]
+fn a_function_that_cannot_be_reached_sends_a_deployment_back() {
+    tell("function-sends-a-deployment-back");
+}
+
+#[test]
 fn a_canary_is_rolled_back() {
     tell("canary-rolled-back");
 }
@@ -78,6 +88,11 @@ fn spot_capacity_is_taken_back() {
 #[test]
 fn an_alarm_rolls_back() {
     tell("alarm-rolls-back");
+}
+
+#[test]
+fn an_alarm_s_rollback_is_overtaken_by_another_deployment() {
+    tell("alarm-rollback-overtaken");
 }
 
 #[test]

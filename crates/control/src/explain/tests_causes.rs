@@ -414,6 +414,20 @@ async fn a_deployment_that_waits_for_somebody_is_explained_by_its_stage() {
     world.schedule().await;
     settle().await;
     contains(&world.explained(&json!("s")).await, "waits at the stage POST_SCALE_UP", "ContinueServiceDeployment");
+    let hook = json!({
+        "hookTargetArn": "arn:aws:lambda:eu-west-1:123456789012:function:check",
+        "roleArn": "arn:aws:iam::123456789012:role/hooks", "lifecycleStages": ["RECONCILE_SERVICE"],
+    });
+    let staged = json!({"strategy": "BLUE_GREEN", "lifecycleHooks": [hook]});
+    let input = json!({"service": "s", "forceNewDeployment": true, "deploymentConfiguration": staged});
+    world.ok("UpdateService", input).await;
+    world.schedule().await;
+    settle().await;
+    contains(
+        &world.explained(&json!("s")).await,
+        "at the stage RECONCILE_SERVICE for the Lambda function arn:aws:lambda:",
+        "",
+    );
 }
 
 #[tokio::test]

@@ -201,6 +201,12 @@ async fn a_plan_of_a_blue_green_deployment_waits_for_its_bake_time_and_for_users
     let paused = json!({"strategy": "BLUE_GREEN", "lifecycleHooks": [hook]});
     let plan = world.plan_update(update(&paused)).await;
     assert_eq!(plan.steps.unwrap()[0].started, Some(4));
+    let function = json!({
+        "hookTargetArn": "arn:aws:lambda:eu-west-1:123456789012:function:check",
+        "roleArn": "arn:aws:iam::123456789012:role/hooks", "lifecycleStages": ["POST_SCALE_UP", "PRODUCTION_TRAFFIC_SHIFT"],
+    });
+    let plan = world.plan_update(update(&json!({"strategy": "BLUE_GREEN", "lifecycleHooks": [function]}))).await;
+    assert_eq!((plan.converges, steps(&plan)), (Some(true), vec![(4, 0, 4, 4), (0, 4, 4, 0)]));
 }
 
 #[tokio::test]

@@ -84,13 +84,24 @@ impl Token {
 
     /// Remembers what the request made. A request that made nothing may be tried again.
     pub(crate) fn remember(&self, scope: &Scope, cluster: Id, made: Vec<Id>, now: Timestamp, changes: &mut Changes) {
-        let Some((token, hash)) = self.given.as_ref().filter(|_| !made.is_empty()) else { return };
+        if !made.is_empty() {
+            self.put(scope, Some(cluster), made, now, changes);
+        }
+    }
+
+    /// Remembers what the request was about, be it nothing, in whatever clusters.
+    pub(crate) fn remember_in_any_cluster(&self, scope: &Scope, made: Vec<Id>, now: Timestamp, changes: &mut Changes) {
+        self.put(scope, None, made, now, changes);
+    }
+
+    fn put(&self, scope: &Scope, cluster: Option<Id>, made: Vec<Id>, now: Timestamp, changes: &mut Changes) {
+        let Some((token, hash)) = &self.given else { return };
         let record = IdempotencyRecord {
             operation: self.operation.to_owned(),
             token: token.clone(),
             request_hash: hash.clone(),
             made,
-            cluster: Some(cluster),
+            cluster,
             expires_at: now.plus(TOKEN_LIFE),
         };
         changes.push(Change::PutIdempotency(scope.clone(), Arc::new(record)));

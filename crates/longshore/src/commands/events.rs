@@ -20,6 +20,7 @@ fn detail_type(kind: EventType) -> String {
         EventType::ContainerInstance => "ECS Container Instance State Change",
         EventType::Service => "ECS Service Action",
         EventType::Deployment => "ECS Deployment State Change",
+        EventType::Hook => "ECS Hook State Change",
     };
     name.to_owned()
 }

@@ -23,7 +23,11 @@ pub async fn fargate(command: &FargateCommand, format: OutputFormat, seams: &Sea
         }
     };
     let client = Api::new(&tasks.api, seams)?;
-    let request = request(tasks, interruption, at);
+    // One invocation takes its tasks once, however often its call is tried.
+    let request = api::InterruptFargateTasksRequest {
+        client_token: Some(seams.random.uuid()),
+        ..request(tasks, interruption, at)
+    };
     let answer: api::InterruptFargateTasksResponse = client.longshore("InterruptFargateTasks", &request).await?;
     let arns = answer.task_arns.unwrap_or_default();
     output::print(format, &json!({ "taskArns": arns }), |_| match &arns[..] {
@@ -44,5 +48,6 @@ fn request(
         tasks: (!tasks.tasks.is_empty()).then(|| tasks.tasks.clone()),
         count: tasks.count,
         at,
+        client_token: None,
     }
 }

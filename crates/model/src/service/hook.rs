@@ -265,11 +265,11 @@ impl ServiceDeploymentRecord {
         until
     }
 
-    /// Nobody is asked about the way forward any more.
-    pub(super) fn forget_functions(&mut self) {
+    /// No function is asked any more, for this reason.
+    pub(super) fn forget_functions(&mut self, why: &str) {
         let hooks = self.progress.iter_mut().flat_map(|it| &mut it.hooks);
         for hook in hooks.filter(|hook| hook.status == HookStatus::InProgress) {
-            hook.fail("the service deployment rolls back".to_owned());
+            hook.fail(why.to_owned());
         }
     }
 

@@ -156,6 +156,7 @@ impl ServiceDeploymentRecord {
         self.updated_at = now;
         if !self.is_ongoing() {
             self.finished_at = Some(now);
+            self.forget_functions("the service deployment has ended");
         }
         if self.status == Status::Stopped {
             self.stopped_at = Some(now);
@@ -166,7 +167,7 @@ impl ServiceDeploymentRecord {
     pub fn roll_back(&mut self, number: &str, reason: String, now: Timestamp, random: &dyn Random) {
         self.rollback = Some(RollbackRecord { reason: reason.clone(), started_at: now, number: number.to_owned() });
         self.started_at.get_or_insert(now);
-        self.forget_functions();
+        self.forget_functions("the service deployment rolls back");
         if let Some(progress) = &mut self.progress {
             (progress.stage, progress.since) = (Stage::CleanUp, now);
             let shifted = [

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use super::{Expectation, OnAlarm, Pause, Program, Rollout, Shift, Step, Story};
+use super::{Asked, Expectation, OnAlarm, Pause, Program, Rollout, Shift, Step, Story, Verdict};
 
 /// A line of a story that can't be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -240,6 +240,10 @@ fn step(words: &mut Words<'_>) -> Result<Step, String> {
             words.word("down")?;
             Step::RuntimeDown { name, away: away(words)? }
         }
+        "functions" => {
+            words.word("away")?;
+            Step::FunctionsAway { away: away(words)? }
+        }
         "network" => {
             let loses = words.after("loses", Words::number)?.unwrap_or(0);
             let repeats = words.after("repeats", Words::number)?.unwrap_or(0);
@@ -286,7 +290,19 @@ fn rollout(words: &mut Words<'_>) -> Result<Option<Rollout>, String> {
         }
         Ok(Pause { stage, most, goes_on })
     })?;
-    Ok(Some(Rollout { shift, bake, pause }))
+    let function = words.after("function", asked)?;
+    Ok(Some(Rollout { shift, bake, pause, function }))
+}
+
+fn asked(words: &mut Words<'_>) -> Result<Asked, String> {
+    let stage = words.name()?;
+    let verdict = match words.next()? {
+        "succeeds" => Verdict::Succeeds,
+        "fails" => Verdict::Fails,
+        "asks" => Verdict::Asks(words.number()?),
+        other => return Err(format!("'{other}' is nothing that a function says")),
+    };
+    Ok(Asked { stage, verdict })
 }
 
 fn image(words: &mut Words<'_>) -> Result<Step, String> {
@@ -321,6 +337,10 @@ fn expectation(words: &mut Words<'_>) -> Result<Expectation, String> {
             let count = first.parse().map_err(|_| format!("'{first}' is no number"))?;
             Ok(Expectation::Made { count, family: words.name()? })
         }
+        "deployments" => {
+            let statuses = words.0.drain(..).map(str::to_owned).collect();
+            Ok(Expectation::Deployments { service: first, statuses })
+        }
         "says" => {
             let said: Vec<&str> = words.0.drain(..).collect();
             Ok(Expectation::Says { service: first, words: said.join(" ") })
@@ -353,8 +373,15 @@ impl Display for Rollout {
             Shift::Linear(percent, every) => write!(f, "linear {percent} every {}", Time(*every))?,
         }
         write!(f, " bake {}", Time(self.bake))?;
-        let Some(Pause { stage, most, goes_on }) = &self.pause else { return Ok(()) };
-        write!(f, " pause {stage} for {}{}", Time(*most), if_set(*goes_on, " then continue"))
+        if let Some(Pause { stage, most, goes_on }) = &self.pause {
+            write!(f, " pause {stage} for {}{}", Time(*most), if_set(*goes_on, " then continue"))?;
+        }
+        let Some(Asked { stage, verdict }) = &self.function else { return Ok(()) };
+        match verdict {
+            Verdict::Succeeds => write!(f, " function {stage} succeeds"),
+            Verdict::Fails => write!(f, " function {stage} fails"),
+            Verdict::Asks(times) => write!(f, " function {stage} asks {times}"),
+        }
     }
 }
 
@@ -449,6 +476,7 @@ impl Display for Step {
             Self::Clock { name, off_millis } => write!(f, "clock {name} off {off_millis}"),
             Self::DiskFull { name, away } => write!(f, "disk {name} full for {}", Time(*away)),
             Self::RuntimeDown { name, away } => write!(f, "runtime {name} down for {}", Time(*away)),
+            Self::FunctionsAway { away } => write!(f, "functions away for {}", Time(*away)),
             Self::Network { loses, repeats, delay } => {
                 write!(f, "network loses {loses} repeats {repeats} delay {}", Time(*delay))
             }
@@ -461,6 +489,7 @@ impl Display for Expectation {
         match self {
             Self::Runs { service, count, definition } => write!(f, "{service} runs {count} of {definition}"),
             Self::Made { count, family } => write!(f, "{count} tasks of {family}"),
+            Self::Deployments { service, statuses } => write!(f, "{service} deployments {}", statuses.join(" ")),
             Self::Says { service, words } => write!(f, "{service} says {words}"),
         }
     }
@@ -502,6 +531,9 @@ at 2s service web of web desired 4 minimum 50 maximum 150 breaker
 at 2s service shop of web desired 2 minimum 100 maximum 200 fargate blue-green bake 60s pause POST_SCALE_UP for 120s
 at 2s service till of web desired 2 minimum 0 maximum 100 canary 20 every 60s bake 0s pause PRE_SCALE_UP for 60s then continue
 at 2s service back of web desired 2 minimum 0 maximum 100 breaker linear 40 every 120s bake 0s
+at 2s service asks of web desired 2 minimum 0 maximum 100 blue-green bake 0s function POST_SCALE_UP asks 2
+at 2s service no of web desired 2 minimum 0 maximum 100 blue-green bake 0s pause PRE_SCALE_UP for 60s function PRE_SCALE_UP fails
+at 2s service yes of web desired 2 minimum 0 maximum 100 blue-green bake 0s function TEST_TRAFFIC_SHIFT succeeds
 at 2s service page of page desired 2 minimum 50 maximum 200 alarm rolls back balanced grace 20s
 at 2s service spare of lent desired 2 minimum 50 maximum 200 breaker alarm stops fargate spot
 at 2s external free desired 4
@@ -533,10 +565,12 @@ at 9s crash any container
 at 9s clock server off -30000
 at 9s disk a full for 10s
 at 9s runtime a down for 10s
+at 9s functions away for 30s
 at 9s network loses 30 repeats 20 delay 300ms
 at 10s delete web
 expect web runs 4 of web:1
 expect 3 tasks of job
+expect web deployments SUCCESSFUL STOPPED
 expect web says has reached a steady state.
 ";
 

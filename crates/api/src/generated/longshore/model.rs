@@ -114,6 +114,7 @@ pub static MODEL: ServiceModel = ServiceModel {
             read_only: false,
             errors: &[
                 "AccessDeniedException",
+                "ConflictException",
                 "InvalidParameterException",
                 "ResourceNotFoundException",
                 "ServerException",

@@ -20,6 +20,7 @@ use longshore_seams::Timestamp;
 use super::find_task;
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
+use crate::operations::idempotency::{Token, Used};
 use crate::operations::resolve_cluster;
 use crate::state::ScopeState;
 
@@ -27,6 +28,8 @@ use crate::state::ScopeState;
 const RECYCLED_FROM: &str = "1.3.0";
 /// Tasks that one transaction changes, below its limit.
 const AT_ONCE: usize = 90;
+/// Most tasks that a client token remembers.
+const REMEMBERED: usize = 10_000;
 
 /// What is done to a task, and when.
 struct Interruption {
@@ -82,29 +85,53 @@ impl Interruption {
 }
 
 /// Interrupts tasks of `scope`: those that are named, or the oldest ones that it concerns, of one cluster or of all.
-/// Each is told as by Fargate: an event and SIGTERM at once, SIGKILL after its `stopTimeout`.
+/// Each is told as by Fargate: an event and SIGTERM at once, SIGKILL after its `stopTimeout`. With a client token a
+/// repeated request goes on with the same tasks and answers them again, as long as they are not in history.
 ///
 /// # Errors
-/// `InvalidParameterException`, also for a named task that it can't concern; `ResourceNotFoundException`.
+/// `InvalidParameterException`, also for a named task that it can't concern; `ResourceNotFoundException`;
+/// `ConflictException` for a client token that was used with another request.
 pub async fn interrupt_fargate_tasks(
     engine: &Engine,
     scope: &Scope,
     input: &InterruptFargateTasksRequest,
 ) -> Result<InterruptFargateTasksResponse, ServiceError> {
     let interruption = Interruption::read(input)?;
-    let chosen = engine.read(|state| choose(state.scope(scope), scope, input, &interruption)).await?;
     let now = engine.seams().clock.now();
+    let token = Token::of("InterruptFargateTasks", input.client_token.as_deref(), input)?;
+    // Which tasks it takes is settled before it takes the first one: there may be more of them than a transaction holds.
+    let (chosen, again) = engine
+        .write(|state, changes: &mut Changes| {
+            let records = state.scope(scope);
+            let used = token.look_up(records, now, |_, id| arn(records, scope, id).unwrap_or_default());
+            if let Used::Before(ids) = used.map_err(of_this_api)? {
+                return Ok((ids, true));
+            }
+            let chosen = choose(records, scope, input, &interruption)?;
+            if input.client_token.is_some() && chosen.len() > REMEMBERED {
+                return Err(invalid(format!(
+                    "{} tasks are concerned; with a clientToken it can be at most {REMEMBERED}: give count, or no clientToken.",
+                    chosen.len()
+                )));
+            }
+            token.remember_in_any_cluster(scope, chosen.clone(), now, changes);
+            Ok((chosen, false))
+        })
+        .await?;
     let mut arns = Vec::new();
     for chunk in chosen.chunks(AT_ONCE) {
         let changed: Result<Vec<String>, ServiceError> = engine
             .write(|state, changes: &mut Changes| {
+                let records = state.scope(scope);
                 let mut arns = Vec::new();
-                for (cluster, task) in chunk {
-                    let Some(cluster) = state.scope(scope).clusters.get(cluster) else { continue };
-                    let found = cluster.tasks.get(task).filter(|task| interruption.obstacle(task).is_none());
+                for id in chunk {
+                    let found = records.cluster_of_task(*id).and_then(|cluster| cluster.tasks.get(id));
                     let Some(task) = found else { continue };
-                    arns.push(scope.task_arn(&cluster.record.name, task.id));
-                    if let Some(task) = interruption.apply(task, now) {
+                    let concerned = interruption.obstacle(task).is_none();
+                    if concerned || again {
+                        arns.extend(arn(records, scope, *id));
+                    }
+                    if let Some(task) = interruption.apply(task, now).filter(|_| concerned) {
                         changes.push(Change::PutTask(scope.clone(), Arc::new(task)));
                     }
                 }
@@ -116,13 +143,17 @@ pub async fn interrupt_fargate_tasks(
     Ok(InterruptFargateTasksResponse { task_arns: Some(arns) })
 }
 
-/// Cluster and id of each task that is interrupted.
+fn arn(records: &ScopeState, scope: &Scope, id: Id) -> Option<String> {
+    records.cluster_of_task(id).map(|cluster| scope.task_arn(&cluster.record.name, id))
+}
+
+/// Each task that is interrupted.
 fn choose(
     records: &ScopeState,
     scope: &Scope,
     input: &InterruptFargateTasksRequest,
     interruption: &Interruption,
-) -> Result<Vec<(Id, Id)>, ServiceError> {
+) -> Result<Vec<Id>, ServiceError> {
     let named = input.tasks.as_deref().unwrap_or_default();
     if !named.is_empty() {
         if input.count.is_some() {
@@ -138,7 +169,7 @@ fn choose(
                     error::resource_not_found_exception(format!("The cluster {cluster} has no task {name}."))
                 })?;
                 match interruption.obstacle(task) {
-                    None => Ok((cluster.record.id, task.id)),
+                    None => Ok(task.id),
                     Some(obstacle) => Err(invalid(format!("The task {name} {obstacle}."))),
                 }
             })
@@ -153,12 +184,12 @@ fn choose(
         .flat_map(|cluster| {
             let wanted = cluster.index.wanted.iter().filter_map(|id| cluster.tasks.get(id));
             let concerned = wanted.filter(|task| interruption.obstacle(task).is_none());
-            concerned.map(|task| (task.created_at, (cluster.record.id, task.id)))
+            concerned.map(|task| (task.created_at, cluster.record.id, task.id))
         })
         .collect();
     concerned.sort_unstable();
     let count = input.count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(0));
-    Ok(concerned.into_iter().take(count).map(|(_, task)| task).collect())
+    Ok(concerned.into_iter().take(count).map(|(_, _, task)| task).collect())
 }
 
 fn invalid(message: impl Into<String>) -> ServiceError {
@@ -169,6 +200,7 @@ fn invalid(message: impl Into<String>) -> ServiceError {
 fn of_this_api(refused: ServiceError) -> ServiceError {
     match refused.code {
         "ClusterNotFoundException" => error::resource_not_found_exception(refused.message),
+        "ConflictException" => error::conflict_exception(refused.message),
         _ => refused,
     }
 }

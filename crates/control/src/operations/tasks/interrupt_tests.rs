@@ -367,3 +367,21 @@ async fn every_region_of_fargate_is_served_with_its_own_arns_and_state() {
         assert_eq!(task["launchType"], "FARGATE", "{region}: {task}");
     }
 }
+
+#[tokio::test]
+async fn a_request_with_the_same_client_token_takes_no_further_tasks() {
+    let world = fargate().await;
+    let tasks = [world.running_on("FARGATE_SPOT").await, world.running_on("FARGATE_SPOT").await];
+    let once = |token: &str, count| Request { client_token: Some(token.to_owned()), count: Some(count), ..reclaim() };
+    assert_eq!(world.interrupt(once("a", 1)).await, tasks[..1]);
+    assert_eq!(world.interrupt(once("a", 1)).await, tasks[..1]);
+    assert_eq!(world.task(&tasks[1]).await["desiredStatus"], "RUNNING");
+    let (code, message) = world.not_interrupted(once("a", 2)).await;
+    assert!(code == "ConflictException" && message.contains("InterruptFargateTasks"), "{code}: {message}");
+    assert_eq!(world.interrupt(once("b", 2)).await, tasks[1..]);
+    // There was nothing left to take: later tasks are none of this request's.
+    assert_eq!(world.interrupt(once("c", 1)).await, [] as [Value; 0]);
+    world.running_on("FARGATE_SPOT").await;
+    assert_eq!(world.interrupt(once("c", 1)).await, [] as [Value; 0]);
+    assert_eq!(world.not_interrupted(once("not valid", 1)).await.0, "InvalidParameterException");
+}

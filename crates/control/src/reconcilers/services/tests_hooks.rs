@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::tests::{agents_act, create, says, service, tasks, update, world};
 use super::{ServiceScheduler, ServiceSchedulerLimits};
-use crate::operations::testing::World;
+use crate::operations::testing::{World, detail};
 use crate::reconcilers::{HookFunctions, InvocationError, LifecycleHooks, NoFunctions, Reconcilers, run_once};
 
 const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:check";
@@ -352,6 +352,37 @@ async fn a_rollback_after_the_shift_is_told_to_the_function_and_waits_for_it() {
     world.clock.advance(Duration::from_secs(20));
     loops.go().await;
     assert_eq!(newest(&world).await["status"], "ROLLBACK_SUCCESSFUL");
+}
+
+#[tokio::test]
+async fn each_status_of_a_hook_is_told_as_an_event() {
+    let pause = json!({"targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"]});
+    let hooks = json!([pause, hook(&["PRE_SCALE_UP"], json!({}))]);
+    let (world, loops) = updating(Fake::statuses(&["FAILED"]), hooks).await;
+    loops.go().await;
+    let deployment = newest(&world).await;
+    let told: Vec<Value> = world.engine().peek(|state| {
+        let events = state.outbox.values().flat_map(|record| &record.events);
+        let hooks = events.filter(|event| event.detail_type == "ECS Hook State Change");
+        hooks
+            .inspect(|event| assert_eq!(json!(event.resources), json!([deployment["serviceDeploymentArn"]])))
+            .map(detail)
+            .collect()
+    });
+    let names: Vec<_> =
+        told.iter().map(|it| (it["hookType"].as_str().unwrap(), it["eventName"].as_str().unwrap())).collect();
+    assert_eq!(
+        names,
+        [("PAUSE", "HOOK_AWAITING_ACTION"), ("AWS_LAMBDA", "HOOK_IN_PROGRESS"), ("AWS_LAMBDA", "HOOK_FAILED")]
+    );
+    for (event, at) in told.iter().zip([0, 1, 1]) {
+        assert_eq!(event["hookId"], deployment["lifecycleHookDetails"][at]["hookId"]);
+        assert_eq!(
+            (&event["lifecycleStage"], &event["serviceArn"]),
+            (&json!("PRE_SCALE_UP"), &deployment["serviceArn"])
+        );
+    }
+    assert_eq!((&told[1]["eventType"], &told[2]["eventType"]), (&json!("INFO"), &json!("ERROR")));
 }
 
 #[tokio::test]

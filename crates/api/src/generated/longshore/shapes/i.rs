@@ -38,6 +38,7 @@ pub struct InterruptFargateTasksRequest {
     pub tasks: Option<Vec<String>>,
     pub count: Option<i32>,
     pub at: Option<Timestamp>,
+    pub client_token: Option<String>,
 }
 
 impl Shape for InterruptFargateTasksRequest {
@@ -50,6 +51,7 @@ impl Shape for InterruptFargateTasksRequest {
             tasks: members.get("tasks", at)?,
             count: members.get("count", at)?,
             at: members.get("at", at)?,
+            client_token: members.get("clientToken", at)?,
         })
     }
 
@@ -68,6 +70,7 @@ impl Shape for InterruptFargateTasksRequest {
         put(writer, "tasks", &self.tasks);
         put(writer, "count", &self.count);
         put(writer, "at", &self.at);
+        put(writer, "clientToken", &self.client_token);
         writer.end_structure();
     }
 }
