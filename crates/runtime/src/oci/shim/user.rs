@@ -85,7 +85,7 @@ pub(super) fn resolve(wanted: &str, passwd: &str, group: &str) -> Result<User, S
     let home = field(5).filter(|home| !home.is_empty()).unwrap_or(if uid == 0 { "/root" } else { "/" }).to_owned();
     if let Some(wanted) = explicit_group {
         let gid = find_group(wanted, group)?;
-        return Ok(User { uid, gid, additional_gids: Vec::new(), home });
+        return Ok(User { uid, gid, additional_gids: vec![gid], home });
     }
     let gid = field(3).and_then(|gid| gid.parse().ok()).unwrap_or(0);
     let name = field(0);
@@ -94,7 +94,9 @@ pub(super) fn resolve(wanted: &str, passwd: &str, group: &str) -> Result<User, S
         let lists = name.is_some() && entry.get(3)?.split(',').any(|member| Some(member) == name);
         lists.then(|| entry.get(2)?.parse().ok()).flatten()
     };
-    Ok(User { uid, gid, additional_gids: group.lines().filter_map(member).collect(), home })
+    let others = group.lines().filter_map(member).filter(|other| *other != gid);
+    // As Docker has it: a file that bars this very group bars the process also once it has another primary group.
+    Ok(User { uid, gid, additional_gids: std::iter::once(gid).chain(others).collect(), home })
 }
 
 fn find_group(wanted: &str, group: &str) -> Result<u32, String> {
@@ -124,13 +126,13 @@ mod tests {
     #[test]
     fn users_are_found_by_name_or_number() {
         let table = [
-            ("", user(0, 0, &[51], "/root")),
-            ("web", user(33, 34, &[50], "/srv/web")),
-            ("33", user(33, 34, &[50], "/srv/web")),
-            ("web:ops", user(33, 51, &[], "/srv/web")),
-            ("web:7", user(33, 7, &[], "/srv/web")),
-            ("1000", user(1000, 0, &[], "/")),
-            ("1000:1001", user(1000, 1001, &[], "/")),
+            ("", user(0, 0, &[0, 51], "/root")),
+            ("web", user(33, 34, &[34, 50], "/srv/web")),
+            ("33", user(33, 34, &[34, 50], "/srv/web")),
+            ("web:ops", user(33, 51, &[51], "/srv/web")),
+            ("web:7", user(33, 7, &[7], "/srv/web")),
+            ("1000", user(1000, 0, &[0], "/")),
+            ("1000:1001", user(1000, 1001, &[1001], "/")),
         ];
         for (wanted, expected) in table {
             assert_eq!(resolve(wanted, PASSWD, GROUP), Ok(expected), "{wanted:?}");
@@ -145,6 +147,6 @@ mod tests {
 
     #[test]
     fn an_image_without_passwd_still_has_root() {
-        assert_eq!(resolve("", "", ""), Ok(user(0, 0, &[], "/root")));
+        assert_eq!(resolve("", "", ""), Ok(user(0, 0, &[0], "/root")));
     }
 }
