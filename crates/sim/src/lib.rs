@@ -18,6 +18,7 @@ mod network;
 mod operator;
 mod rollouts;
 mod server;
+mod settled;
 mod shrink;
 mod signals;
 mod speaker;
