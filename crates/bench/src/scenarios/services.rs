@@ -3,13 +3,12 @@
 #[expect(clippy::disallowed_types, reason = "the client library takes such filters")]
 use std::collections::HashMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{
-    ContainerCreateBody, HostConfig, Limit, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, SwarmInitRequest,
-    TaskSpec, TaskSpecContainerSpec, TaskSpecResources, TaskState,
-};
+use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, HostConfig, SwarmInitRequest, TaskState};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, LeaveSwarmOptionsBuilder, ListContainersOptionsBuilder, ListTasksOptionsBuilder,
     RemoveContainerOptionsBuilder, TagImageOptionsBuilder,
@@ -72,13 +71,16 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let raw = Docker::connect_with_local_defaults()?;
     let tag = TagImageOptionsBuilder::default().repo(PLAIN_REPOSITORY).tag("1").build();
     raw.tag_image(IMAGE, Some(tag)).await?;
-    let (mut swarm, mut unasked, mut alone) = (Samples::default(), Samples::default(), Samples::default());
+    let (mut command, mut swarm, mut unasked) = (Samples::default(), Samples::default(), Samples::default());
+    let mut alone = Samples::default();
     let (mut of_docker, mut of_oci) = (Samples::default(), Samples::default());
     for round in 0..ROUNDS {
         process::calm(bench).await;
-        swarm.push(swarm_service(bench, &raw, round, PLAIN_IMAGE).await?);
+        let by_command = swarm_service(bench, &raw, round, PLAIN_IMAGE).await?;
+        command.push(by_command.returned);
+        swarm.push(by_command.running);
         process::calm(bench).await;
-        unasked.push(swarm_service(bench, &raw, round, IMAGE).await?);
+        unasked.push(swarm_service(bench, &raw, round, IMAGE).await?.running);
         process::calm(bench).await;
         alone.push(raw_containers(bench, &raw, round).await?);
         process::calm(bench).await;
@@ -86,19 +88,22 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
         process::calm(bench).await;
         of_oci.push(oci.large_service(bench, round).await?);
     }
-    let beside = |subject: &Subject, samples: &Samples, most| {
-        let name = format!("{} runtime: CreateService to {TASKS} RUNNING, median of {ROUNDS}", subject.name);
-        let figure = Figure::new(NAME, name, samples.median() / 1e3, "s");
-        figure.beside("docker service create", swarm.median() / 1e3).held_to(Floor::RatioAtMost(most))
+    let figure = |subject: &str, samples: &Samples, peer: &str, beside: &Samples| {
+        let name = format!("{subject}: CreateService to {TASKS} RUNNING, median of {ROUNDS}");
+        Figure::new(NAME, name, samples.median() / 1e3, "s").beside(peer, beside.median() / 1e3)
     };
-    let by_hand = format!("Docker alone: {TASKS} containers created and started, {RAW_AT_ONCE} at a time");
-    let by_hand = Figure::new(NAME, by_hand, alone.median() / 1e3, "s");
-    let by_hand = by_hand.beside("docker service create", swarm.median() / 1e3);
-    let mut figures = vec![beside(&docker, &of_docker, 0.5), by_hand, beside(&oci, &of_oci, 0.15)];
-    for (name, samples) in [("Docker runtime", &of_docker), ("Docker alone", &alone), ("embedded runtime", &of_oci)] {
-        let name = format!("{name}: the same {TASKS}, beside a swarm whose registry refuses at once");
-        let figure = Figure::new(NAME, name, samples.median() / 1e3, "s");
-        figures.push(figure.beside("docker service create", unasked.median() / 1e3));
+    let subjects = [("Docker runtime", &of_docker, 0.5), ("embedded runtime", &of_oci, 0.15)];
+    let mut figures: Vec<Figure> = subjects
+        .iter()
+        .map(|(name, samples, most)| {
+            figure(name, samples, "docker service create", &command).held_to(Floor::RatioAtMost(*most))
+        })
+        .collect();
+    let by_hand = format!("Docker alone, {RAW_AT_ONCE} at a time");
+    figures.push(figure(&by_hand, &alone, "docker service create", &command));
+    for (peer, samples) in [("its tasks RUNNING", &swarm), ("the same, no registry asked", &unasked)] {
+        let all = [("Docker runtime", &of_docker), ("embedded runtime", &of_oci), (by_hand.as_str(), &alone)];
+        figures.extend(all.map(|(name, of)| figure(name, of, peer, samples)));
     }
     for subject in [&docker, &oci] {
         process::calm(bench).await;
@@ -318,8 +323,16 @@ async fn raw_containers(bench: &Bench, docker: &Docker, round: usize) -> Result<
     Ok(took)
 }
 
-/// From the making of a swarm service of the same containers to all of them running. The swarm lives for this only.
-async fn swarm_service(bench: &Bench, docker: &Docker, round: usize, image: &str) -> Result<Duration> {
+/// How long a swarm took.
+struct Swarm {
+    /// Until all of its tasks ran.
+    running: Duration,
+    /// Until the command came back: it looks for some seconds whether they stay.
+    returned: Duration,
+}
+
+/// A service of the same containers by `docker service create`. The swarm lives for this only.
+async fn swarm_service(bench: &Bench, docker: &Docker, round: usize, image: &str) -> Result<Swarm> {
     let request = SwarmInitRequest {
         advertise_addr: Some("127.0.0.1".to_owned()),
         listen_addr: Some("127.0.0.1:2377".to_owned()),
@@ -331,45 +344,46 @@ async fn swarm_service(bench: &Bench, docker: &Docker, round: usize, image: &str
     measured
 }
 
-async fn measured_swarm_service(bench: &Bench, docker: &Docker, round: usize, image: &str) -> Result<Duration> {
+async fn measured_swarm_service(bench: &Bench, docker: &Docker, round: usize, image: &str) -> Result<Swarm> {
     let name = format!("longshore-bench-{}-{round}", std::process::id());
-    let container = TaskSpecContainerSpec {
-        image: Some(image.to_owned()),
-        command: Some(COMMAND.map(str::to_owned).to_vec()),
-        ..TaskSpecContainerSpec::default()
-    };
-    let limits = Limit { memory_bytes: Some(i64::from(MEMORY_MIB) << 20), ..Limit::default() };
-    let replicas = ServiceSpecModeReplicated { replicas: Some(i64::from(TASKS)) };
-    let spec = ServiceSpec {
-        name: Some(name.clone()),
-        mode: Some(ServiceSpecMode { replicated: Some(replicas), ..ServiceSpecMode::default() }),
-        task_template: Some(TaskSpec {
-            container_spec: Some(container),
-            resources: Some(TaskSpecResources { limits: Some(limits), ..TaskSpecResources::default() }),
-            ..TaskSpec::default()
-        }),
-        ..ServiceSpec::default()
-    };
+    let mut command = Command::new("docker");
+    command.args(["service", "create", "--quiet", "--name", &name, "--replicas", &TASKS.to_string()]);
+    command.args(["--limit-memory", &format!("{MEMORY_MIB}M"), image]).args(COMMAND);
     let began = bench.seams.clock.monotonic();
-    docker.create_service(spec, None).await?;
-    let filter = filters("service", &name);
+    let mut command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let (mut running, mut returned) = (None, None);
     loop {
-        let options = ListTasksOptionsBuilder::default().filters(&filter).build();
-        let tasks = docker.list_tasks(Some(options)).await?;
-        let is_running = |state: &TaskState| *state == TaskState::RUNNING;
-        let states = tasks.iter().filter_map(|task| task.status.as_ref()?.state.as_ref());
-        let running = states.filter(|state| is_running(state)).count();
         let took = bench.seams.clock.monotonic().saturating_sub(began);
-        if running == usize::try_from(TASKS)? {
+        if running.is_none() && running_tasks(docker, &name).await? == usize::try_from(TASKS)? {
+            running = Some(took);
+        }
+        if returned.is_none() && command.try_wait()?.is_some() {
+            returned = Some(took);
+        }
+        if let (Some(running), Some(returned)) = (running, returned) {
             docker.delete_service(&name).await?;
             wait_until_gone(bench, docker, &name).await?;
-            return Ok(took);
+            return Ok(Swarm { running, returned });
         }
         if took > PATIENCE {
-            return Err(format!("Docker's swarm runs {running} of {TASKS} tasks after {PATIENCE:?}").into());
+            command.kill()?;
+            return Err(format!("Docker's swarm does not run {TASKS} tasks after {PATIENCE:?}").into());
         }
         bench.seams.clock.sleep(LOOK_EVERY).await;
     }
+}
+
+async fn running_tasks(docker: &Docker, service: &str) -> Result<usize> {
+    let filter = filters("service", service);
+    let options = ListTasksOptionsBuilder::default().filters(&filter).build();
+    let tasks = match docker.list_tasks(Some(options)).await {
+        Ok(tasks) => tasks,
+        // The service has not been made yet.
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    let states = tasks.iter().filter_map(|task| task.status.as_ref()?.state.as_ref());
+    Ok(states.filter(|state| **state == TaskState::RUNNING).count())
 }
 
 #[expect(clippy::disallowed_types, reason = "the client library takes such filters")]
