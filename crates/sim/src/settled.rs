@@ -99,6 +99,19 @@ pub(crate) fn machine_runs_what_it_should(model: &Model, machine: &Machine) -> R
     Ok(())
 }
 
+/// Whether a standalone task that counts as RUNNING has no container any more: it ended by itself, for nobody starts it again.
+pub(crate) fn a_standalone_task_ended(model: &Model, machine: &Machine) -> bool {
+    let grant = grant_of(&machine.name);
+    let runs: BTreeSet<String> = machine.running().iter().map(task_of).collect();
+    model.tasks.values().any(|task| {
+        let instance = task.container_instance.and_then(|id| model.instances.get(&id));
+        instance.is_some_and(|it| it.grant.as_deref() == Some(&grant))
+            && task.group.starts_with("family:")
+            && task.last_status == TaskStatus::Running
+            && !runs.contains(&task.id.to_string())
+    })
+}
+
 pub(crate) fn meets(model: &Model, expectation: &Expectation) -> Result<(), String> {
     match expectation {
         Expectation::Runs { service, count, definition } => {

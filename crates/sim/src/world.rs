@@ -14,7 +14,9 @@ use crate::machine::{Ended, Machine, task_of};
 use crate::network::{Network, Weather};
 use crate::operator::{Desk, Operator};
 use crate::server::Server;
-use crate::settled::{machine_runs_what_it_should, meets, service_is_settled, task_is_settled};
+use crate::settled::{
+    a_standalone_task_ended, machine_runs_what_it_should, meets, service_is_settled, task_is_settled,
+};
 use crate::signals;
 use crate::speaker::Speaker;
 use crate::story::{Step, Story};
@@ -29,8 +31,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const CALM: Duration = Duration::from_secs(3600);
 /// How long it must then stay so.
 const STEADY: Duration = Duration::from_secs(150);
-/// How long an agent's report is on its way at most, when nothing goes wrong.
-const REPORT: Duration = Duration::from_millis(50);
 /// What a supervisor waits before it starts an agent or a server again that ended.
 const SUPERVISOR: Duration = Duration::from_secs(5);
 
@@ -184,18 +184,14 @@ impl World {
                 break;
             }
             self.late_happenings();
-            if self.is_as_it_should().is_ok() {
-                continue;
-            }
-            // A container that ended by itself at this very moment has not been reported yet.
-            if self.run_until(self.executor.now() + REPORT) {
-                break;
-            }
             let Err(why) = self.is_as_it_should() else { continue };
             // Tasks move to another zone only when the service has long been whole: that may begin now, and must end. The
-            // tasks it stops may end after it.
+            // tasks it stops may end after it. A standalone task may end, and the report of it may wait for one before it,
+            // whose answer was lost.
             let moves = |model: &Model| {
-                model.rebalanced.is_some_and(|at| at >= calm) || model.services.values().any(|it| it.rebalancing)
+                model.rebalanced.is_some_and(|at| at >= calm)
+                    || model.services.values().any(|it| it.rebalancing)
+                    || self.machines.values().any(|machine| a_standalone_task_ended(model, machine))
             };
             if !self.checks.look(moves) {
                 self.checks.violate("does-not-stay", why);
