@@ -228,6 +228,7 @@ impl Maker {
             health: None,
             delivered: Delivery::Start,
             tags: Tags::new(),
+            waiting: None,
         };
         Change::PutTask(self.scope.clone(), Arc::new(record))
     }

@@ -128,6 +128,8 @@ impl<'a> Teller<'a> {
         }
         if let Some(id) = task.container_instance
             && !is_lent(task)
+            // While it waited for capacity, it took nothing of any.
+            && let old = old.filter(|old| old.container_instance == Some(id))
             && old.is_some_and(|old| takes(old)) != takes(task)
         {
             touch(instances, scope, task.cluster, id).tasks.push((old.cloned(), task.clone()));

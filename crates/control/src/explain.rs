@@ -137,17 +137,18 @@ pub async fn plan_run_task(
     let asked = ecs::RunTaskRequest::read(&value, &mut longshore_api::Path::default());
     let asked = asked.map_err(|error| invalid(format!("runTask is no RunTask request: {error}")))?;
     let count = run::count_of(&asked)?;
+    let now = engine.seams().clock.now();
     let means = Means { random: &*engine.seams().random, quotas: engine.quotas() };
     engine
         .read(|state| {
             let cluster = resolve_cluster(state.scope(&scope), &scope, asked.cluster.as_deref())?;
-            let planned = run::plan(&asked, count, state, &scope, cluster, &context.principal.arn(), means)?;
+            let planned = run::plan(&asked, count, state, &scope, cluster, &context.principal.arn(), (means, now))?;
             let (launch, placed) = (&planned.launch, &planned.placed);
             let why = why(&scope, cluster, launch, &planned.request, placed);
             let missing = count - placed.spots.len();
             let summary = match missing {
                 0 => format!("All of {count} tasks would be placed."),
-                _ => format!("{} of {count} tasks would be placed.", placed.spots.len()),
+                _ => format!("{} of {count} tasks would be placed.{}", placed.spots.len(), would_wait(&planned.waits)),
             };
             Ok(api::PlanRunTaskResponse {
                 placements: Some(placements(&scope, cluster, launch, placed)),
@@ -158,6 +159,21 @@ pub async fn plan_run_task(
             })
         })
         .await
+}
+
+/// Says of tasks that have no place which of them RunTask would accept all the same.
+fn would_wait(waits: &run::Waits) -> String {
+    let mut text = String::new();
+    let mut names: Vec<&String> = waits.providers.iter().collect();
+    names.dedup();
+    for name in names {
+        let count = waits.providers.iter().filter(|it| *it == name).count();
+        text.push_str(&format!(" {count} would wait, PROVISIONING, for capacity of the capacity provider {name}."));
+    }
+    if waits.refused > 0 {
+        text.push_str(&format!(" {} would be refused: too many tasks of the cluster wait already.", waits.refused));
+    }
+    text
 }
 
 fn placements(
@@ -198,6 +214,9 @@ pub async fn explain(
             let cluster = resolve_cluster(records, &scope, input.cluster.as_deref())?;
             // A service's name may not be one of a task, and the other way round: the one that fits is meant.
             if let Ok(Some(task)) = find_task(cluster, &scope, named) {
+                if task.waiting.is_some() {
+                    return Ok(task::explain_waiting(&scope, records, cluster, task, (now, means)));
+                }
                 return Ok(task::explain(&scope, records, cluster, task, now));
             }
             if let Ok(Some(service)) = find_service(cluster, &scope, named) {

@@ -25,6 +25,8 @@ pub struct Quotas {
     /// Tasks that RunTask may start on Fargate in a second, with bursts of five times as many; 0 for any number.
     /// On-Demand and Spot are counted apart.
     pub fargate_launches_per_second: usize,
+    /// Tasks of a cluster that may wait for capacity, PROVISIONING.
+    pub provisioning_tasks_per_cluster: usize,
     /// Tasks that the service scheduler may start for one service in a minute; 0 for any number. AWS has 500.
     pub service_task_launches_per_minute: usize,
 }
@@ -41,6 +43,7 @@ impl Default for Quotas {
             fargate_public_ips: 1_000,
             // Machines of one's own are slow by themselves; AWS has 20.
             fargate_launches_per_second: 0,
+            provisioning_tasks_per_cluster: 500,
             service_task_launches_per_minute: 0,
         }
     }
@@ -141,7 +144,7 @@ pub struct InvalidQuota {
 
 impl Quotas {
     /// Their names.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 10] = [
         "clusters-per-account",
         "container-instances-per-cluster",
         "services-per-cluster",
@@ -150,6 +153,7 @@ impl Quotas {
         "fargate-spot-tasks",
         "fargate-public-ips",
         "fargate-launches-per-second",
+        "provisioning-tasks-per-cluster",
         "service-task-launches-per-minute",
     ];
 
@@ -172,6 +176,7 @@ impl Quotas {
                 "fargate-spot-tasks" => &mut quotas.fargate_spot_tasks,
                 "fargate-public-ips" => &mut quotas.fargate_public_ips,
                 "fargate-launches-per-second" => &mut quotas.fargate_launches_per_second,
+                "provisioning-tasks-per-cluster" => &mut quotas.provisioning_tasks_per_cluster,
                 "service-task-launches-per-minute" => &mut quotas.service_task_launches_per_minute,
                 _ => return Err(invalid()),
             };
@@ -270,6 +275,7 @@ mod tests {
                 fargate_spot_tasks: 7,
                 fargate_public_ips: 7,
                 fargate_launches_per_second: 7,
+                provisioning_tasks_per_cluster: 7,
                 service_task_launches_per_minute: 7,
             }
         );

@@ -20,7 +20,7 @@ use crate::reconcilers::{
     DaemonScheduler, DaemonSchedulerLimits, DaemonTaskDefinitionDeletion, EventDelivery, GatewayExpiry, HookFunctions,
     LifecycleHooks, NoFunctions, NoSignals, Reconciler, Reconcilers, ServiceExpiry, ServiceExpiryLimits,
     ServiceScheduler, ServiceSchedulerLimits, ServiceSignals, TaskDeadlines, TaskDeadlinesLimits,
-    TaskDefinitionDeletion,
+    TaskDefinitionDeletion, WaitingTasks, WaitingTasksLimits,
 };
 
 /// The ECS API (2014-11-13) over an [`Engine`], with the gateway and the loops that belong to it.
@@ -64,11 +64,14 @@ impl EcsService {
         engine.observe(Arc::new(scheduler.waker(service.reconcilers.clone())));
         let daemons = DaemonScheduler::new(engine.clone(), DaemonSchedulerLimits::default());
         engine.observe(Arc::new(daemons.waker(service.reconcilers.clone())));
-        let loops: [Arc<dyn Reconciler>; 14] = [
+        let waiting = WaitingTasks::new(engine.clone(), WaitingTasksLimits::default());
+        engine.observe(Arc::new(waiting.waker(service.reconcilers.clone())));
+        let loops: [Arc<dyn Reconciler>; 15] = [
             Arc::new(EventDelivery::new(engine.clone(), history.events().clone())),
             Arc::new(scheduler),
             Arc::new(hooks),
             Arc::new(daemons),
+            Arc::new(waiting),
             Arc::new(TaskDeadlines::new(engine.clone(), gateway.clone(), TaskDeadlinesLimits::default())),
             Arc::new(Archiver::new(engine.clone(), history.stopped_tasks().clone(), ArchiverLimits::default())),
             Arc::new(ClientTokenExpiry(engine.clone())),

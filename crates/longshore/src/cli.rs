@@ -164,7 +164,7 @@ pub struct ServerArgs {
     pub no_profile: bool,
     /// Quotas other than AWS's own, NAME=NUMBER: clusters-per-account, container-instances-per-cluster,
     /// services-per-cluster, tasks-per-service, fargate-tasks, fargate-spot-tasks, fargate-public-ips,
-    /// fargate-launches-per-second, service-task-launches-per-minute.
+    /// fargate-launches-per-second, provisioning-tasks-per-cluster, service-task-launches-per-minute.
     #[arg(long, value_name = "NAME=NUMBER,…", value_delimiter = ',', env = "LONGSHORE_QUOTA")]
     pub quota: Vec<String>,
     /// URL of a Lambda API: the functions of deployment lifecycle hooks are invoked there, with the keys in

@@ -173,3 +173,51 @@ fn down_stops_the_tasks_and_term_leaves_them() {
         (&json!("STOPPED"), &json!("Stopped by 'longshore down'"))
     );
 }
+
+// spec: 03-075, 03-076
+#[test]
+fn tasks_of_a_scaled_capacity_provider_wait_until_an_agent_joins_for_it() {
+    support::require_root();
+    let mut server = Longshore::server();
+    let group = json!({"autoScalingGroupArn": "burst", "managedScaling": {"status": "ENABLED"}}).to_string();
+    let create = ["create-capacity-provider", "--name", "burst", "--auto-scaling-group-provider", &group];
+    server.ecs(&create);
+    let put = ["put-cluster-capacity-providers", "--cluster", "default", "--capacity-providers", "burst"];
+    let strategy = ["--default-capacity-provider-strategy", "capacityProvider=burst,weight=1"];
+    server.ecs(&[&put[..], &strategy[..]].concat());
+    server.register("wait", "trap 'exit 0' TERM; while :; do sleep 0.1; done", json!({}));
+    let run = server.ecs(&["run-task", "--task-definition", "wait", "--count", "2"]);
+    assert_eq!(run["failures"], json!([]), "{run}");
+    let tasks: Vec<String> =
+        run["tasks"].as_array().unwrap().iter().map(|task| task["taskArn"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(tasks.len(), 2);
+    for task in run["tasks"].as_array().unwrap() {
+        assert_eq!((&task["lastStatus"], &task["capacityProviderName"]), (&json!("PROVISIONING"), &json!("burst")));
+        assert!(task.get("containerInstanceArn").is_none(), "{task}");
+    }
+    let id = tasks[0].rsplit('/').next().unwrap();
+    let table = server.longshore_ok(&["ps"]);
+    assert!(table.contains(id) && table.contains("PROVISIONING"), "{table}");
+    let why = server.longshore_ok(&["explain", &tasks[0]]);
+    assert!(why.contains("waiting for capacity of the capacity provider burst"), "{why}");
+    assert!(why.contains("longshore agent --capacity-provider burst"), "{why}");
+
+    server.kill();
+    server.spawn();
+    // An agent that did not join for the provider is of no use to them.
+    let _other = Agent::join(&server);
+    assert_eq!(server.task(&tasks[1])["lastStatus"], "PROVISIONING");
+    let made = server.longshore_ok(&["--output", "json", "token", "create"]);
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let mut agent = Agent::new();
+    // They are placed at once: the image has to be there.
+    agent.import_busybox();
+    let token = made["token"].as_str().unwrap();
+    agent.spawn(&["--join", &server.endpoint, "--token", token, "--capacity-provider", "burst"]);
+    for task in &tasks {
+        let running = server.wait_task(task, "RUNNING");
+        assert!(running["containerInstanceArn"].is_string(), "{running}");
+        server.ecs(&["stop-task", "--task", task]);
+        server.wait_task(task, "STOPPED");
+    }
+}

@@ -406,6 +406,25 @@ pub struct TaskRecord {
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
+    /// It waits for capacity of its capacity provider: how it is to be placed then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Box<Waiting>>,
+}
+
+/// What the placement of a waiting task needs besides its record: these members of the RunTask call that made it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Its place among the waiting tasks of its capacity provider; grows in the order in which they were accepted.
+    pub turn: u64,
+    /// `placementConstraints`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement_constraints: Vec<ecs::PlacementConstraint>,
+    /// `placementStrategy`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement_strategy: Vec<ecs::PlacementStrategy>,
+    /// `networkConfiguration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_configuration: Option<ecs::NetworkConfiguration>,
 }
 
 impl Record for TaskRecord {

@@ -6,7 +6,10 @@ use longshore_model::Scope;
 use longshore_model::records::{ContainerRecord, Delivery, DesiredStatus, TaskRecord, TaskStatus};
 use longshore_seams::Timestamp;
 
+use super::Why;
 use super::causes::{culprit, of_container};
+use crate::operations::tasks::capacity::{Means, Unplaced};
+use crate::operations::tasks::waiting::{place_waiting, queue, relaunch};
 use crate::state::{ClusterState, InstanceState, ScopeState};
 
 /// A sentence, and what would help.
@@ -28,6 +31,46 @@ pub(super) fn explain(
         details: Some(details(task)),
         refusals: Some(Vec::new()),
         smallest_change: change,
+    }
+}
+
+/// Explains a task that waits for capacity.
+pub(super) fn explain_waiting(
+    scope: &Scope,
+    records: &ScopeState,
+    cluster: &ClusterState,
+    task: &TaskRecord,
+    (now, means): (Timestamp, Means<'_>),
+) -> api::ExplainResponse {
+    let provider = task.capacity_provider.as_deref().unwrap_or_default();
+    let age = now.since(task.created_at).as_secs();
+    let before = queue(cluster, provider).take_while(|other| other.id != task.id).count();
+    let mut summary = format!(
+        "The task is PROVISIONING: for {age} s it has been waiting for capacity of the capacity provider {provider}."
+    );
+    let mut why = Why::default();
+    if let Some((launch, request)) = relaunch(scope, records, task) {
+        let placed = place_waiting(records, cluster, task, (&launch, &request), 1, means);
+        let refused = placed.unplaced.first();
+        summary.push_str(&match refused {
+            Some(Unplaced::Instances(refused)) => {
+                format!(" None of its {} container instances takes the task now.", refused.len())
+            }
+            Some(_) => " It has no container instance.".to_owned(),
+            None => " One of its container instances has room for the task now.".to_owned(),
+        });
+        why = super::why(scope, cluster, &launch, &request, &placed);
+    }
+    if before > 0 {
+        summary.push_str(&format!(" {before} tasks that wait for it were accepted earlier."));
+    }
+    api::ExplainResponse {
+        arn: Some(scope.task_arn(&cluster.record.name, task.id)),
+        status: Some(task.last_status.as_str().to_owned()),
+        summary: Some(summary),
+        details: Some(Vec::new()),
+        refusals: Some(why.refusals),
+        smallest_change: why.smallest_change,
     }
 }
 

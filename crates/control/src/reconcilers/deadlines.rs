@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_api::ServiceError;
-use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskStatus};
+use longshore_model::records::{ContainerInstanceStatus, DesiredStatus, TaskRecord, TaskStatus};
 use longshore_model::task::{self, StopCause};
 use longshore_model::{Id, Scope};
+use longshore_scheduler::Refusal;
 use longshore_seams::{BoxFuture, Timestamp};
 
 use super::{Reconciler, Round};
@@ -15,7 +16,9 @@ use crate::changes::Change;
 use crate::engine::Engine;
 use crate::gateway::Gateway;
 use crate::operations::container_instances::give_up_more;
-use crate::state::State;
+use crate::operations::tasks::capacity::{Means, Unplaced};
+use crate::operations::tasks::waiting::{place_waiting, relaunch};
+use crate::state::{ClusterState, ScopeState, State};
 
 /// Most tasks stopped by one transaction.
 const STOPPED_AT_ONCE: usize = 90;
@@ -23,11 +26,14 @@ const STOPPED_AT_ONCE: usize = 90;
 /// How long tasks may take.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskDeadlinesLimits {
-    /// From creation to RUNNING. An agent keeps a task that does not fit waiting without a word,
+    /// From placement to RUNNING. An agent keeps a task that does not fit waiting without a word,
     /// and everything after it too.
     pub pending: Duration,
-    /// From creation until an awsvpc task's agent is at work on its network interface.
+    /// From its placement until an awsvpc task's agent is at work on its network interface.
     pub provisioning: Duration,
+    /// From creation until a container instance of its capacity provider takes a task that waits for capacity. ECS
+    /// promises something between 10 and 30 minutes.
+    pub waiting: Duration,
     /// From the wish to stop until the agent is told again.
     pub stopping: Duration,
 }
@@ -37,6 +43,7 @@ impl Default for TaskDeadlinesLimits {
         Self {
             pending: Duration::from_secs(3 * 3600),
             provisioning: Duration::from_secs(10 * 60),
+            waiting: Duration::from_secs(30 * 60),
             stopping: Duration::from_secs(90),
         }
     }
@@ -91,7 +98,8 @@ impl Reconciler for TaskDeadlines {
 impl TaskDeadlines {
     /// Stops tasks that have been pending for too long; answers how many.
     async fn stop_overdue(&self, now: Timestamp) -> Result<usize, ServiceError> {
-        let TaskDeadlinesLimits { pending: limit, provisioning, .. } = self.limits;
+        let TaskDeadlinesLimits { pending: limit, provisioning, waiting, .. } = self.limits;
+        let means = Means { random: &*self.engine.seams().random, quotas: self.engine.quotas() };
         let reason = format!("Task did not reach RUNNING within {} seconds", limit.as_secs());
         let (late, bare) = (StopCause::failed_to_start(&reason), StopCause::no_interface());
         self.engine
@@ -100,7 +108,15 @@ impl TaskDeadlines {
                     for cluster in state.clusters.values() {
                         let pending = cluster.index.pending.iter().filter_map(|id| cluster.tasks.get(id));
                         let overdue = pending.filter_map(|task| {
-                            let age = now.since(task.created_at);
+                            if task.waiting.is_some() {
+                                let late = now.since(task.created_at) > waiting;
+                                let lacking = || lacking(scope, state, cluster, task, means);
+                                let provider = task.capacity_provider.as_deref().unwrap_or_default();
+                                let cause = late.then(|| StopCause::no_capacity(provider, waiting, &lacking()));
+                                return task::stop(task, &cause?, now);
+                            }
+                            // Before that, it may have waited for capacity.
+                            let age = now.since(task.times.connectivity.unwrap_or(task.created_at));
                             let unprovisioned = task.last_status == TaskStatus::Provisioning && age > provisioning;
                             let cause = if unprovisioned { &bare } else { &late };
                             (unprovisioned || age > limit).then(|| task::stop(task, cause, now)).flatten()
@@ -138,6 +154,16 @@ impl TaskDeadlines {
             })
             .await
     }
+}
+
+/// What a waiting task lacks, in the words of a failure: of the container instance that lacks the least.
+fn lacking(scope: &Scope, records: &ScopeState, cluster: &ClusterState, task: &TaskRecord, means: Means<'_>) -> String {
+    const EMPTY: &str = "EMPTY CAPACITY PROVIDER";
+    let Some((launch, request)) = relaunch(scope, records, task) else { return EMPTY.to_owned() };
+    let placed = place_waiting(records, cluster, task, (&launch, &request), 1, means);
+    let Some(Unplaced::Instances(refused)) = placed.unplaced.first() else { return EMPTY.to_owned() };
+    let closest = refused.iter().map(|(_, refusals)| refusals).min_by_key(|refusals| refusals.len());
+    closest.and_then(|refusals| refusals.first()).map_or(EMPTY, Refusal::reason).to_owned()
 }
 
 /// A deregistered instance whose tasks were not all given up: scope, instance.

@@ -13,6 +13,7 @@ mod expiry;
 mod lifecycle_hooks;
 mod room;
 pub(crate) mod services;
+mod waiting;
 mod waker;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use services::{
     NoSignals, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceSignals,
     TargetHealth,
 };
+pub use waiting::{WaitingTasks, WaitingTasksLimits};
 pub use waker::Waker;
 
 use std::collections::BTreeMap;

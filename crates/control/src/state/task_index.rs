@@ -24,6 +24,8 @@ pub struct TaskIndex {
     pub unwanted: BTreeSet<Id>,
     /// Not yet RUNNING.
     pub pending: BTreeSet<Id>,
+    /// Waiting for capacity, by capacity provider, in the order in which they were accepted.
+    pub waiting: BTreeMap<String, BTreeSet<(u64, Id)>>,
     /// To stop, but not yet STOPPED.
     pub stopping: BTreeSet<Id>,
     /// To retire, by when.
@@ -82,7 +84,38 @@ fn retiring(task: &TaskRecord) -> Option<(Timestamp, Id)> {
     Some((task.retires_at.filter(|_| is_wanted(task))?, task.id))
 }
 
+/// The capacity provider that it waits for, and its turn there.
+fn waiting(task: &TaskRecord) -> Option<(&str, (u64, Id))> {
+    let waiting = task.waiting.as_ref()?;
+    Some((task.capacity_provider.as_deref()?, (waiting.turn, task.id)))
+}
+
 impl TaskIndex {
+    /// How many tasks wait for capacity, of all capacity providers together.
+    #[must_use]
+    pub fn waiting_count(&self) -> usize {
+        self.waiting.values().map(BTreeSet::len).sum()
+    }
+
+    /// A task waits from now on, or waits no more.
+    fn queue(&mut self, old: Option<&TaskRecord>, new: Option<&TaskRecord>) {
+        let (before, now) = (old.and_then(waiting), new.and_then(waiting));
+        if before == now {
+            return;
+        }
+        if let Some((provider, turn)) = before
+            && let Some(queue) = self.waiting.get_mut(provider)
+        {
+            queue.remove(&turn);
+            if queue.is_empty() {
+                self.waiting.remove(provider);
+            }
+        }
+        if let Some((provider, turn)) = now {
+            self.waiting.entry(provider.to_owned()).or_default().insert(turn);
+        }
+    }
+
     fn count(&mut self, task: &TaskRecord) {
         self.running_count += usize::from(task.last_status == TaskStatus::Running);
         let counts = self.counts(task);
@@ -111,6 +144,7 @@ impl TaskIndex {
         turn(&mut self.unwanted, id, is(&|task| !is_wanted(task)));
         turn(&mut self.stopping, id, is(&is_stopping));
         turn(&mut self.pending, id, is(&is_pending));
+        self.queue(old, new);
         plan(&mut self.stopped, old.and_then(stopped), new.and_then(stopped));
         plan(&mut self.retiring, old.and_then(retiring), new.and_then(retiring));
         if let Some(old) = old {
@@ -154,6 +188,7 @@ impl Gathered {
         if is_wanted(&task) { &mut self.wanted } else { &mut self.unwanted }.push(id);
         self.pending.extend(is_pending(&task).then_some(id));
         self.stopping.extend(is_stopping(&task).then_some(id));
+        self.rest.queue(None, Some(&task));
         self.rest.stopped.extend(stopped(&task));
         self.rest.retiring.extend(retiring(&task));
         self.rest.count(&task);

@@ -89,6 +89,12 @@ impl CapacityProviderRecord {
         matches!(&self.source, Source::Group(given) if group::is_scaled(given.managed_scaling.as_ref()))
     }
 
+    /// Whether more instances may come when tasks do not fit: tasks wait for them.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.is_scaled() || matches!(self.source, Source::ManagedInstances(_))
+    }
+
     /// The name of its Auto Scaling group, which may have been given by its ARN; none of managed instances.
     #[must_use]
     pub fn group_name(&self) -> Option<&str> {

@@ -88,6 +88,15 @@ impl StopCause {
         Self::failed_to_start("Timeout waiting for network interface provisioning to complete.")
     }
 
+    /// Its capacity provider had no room for it for so long; `lacking` says what was missing.
+    #[must_use]
+    pub fn no_capacity(provider: &str, waited: Duration, lacking: &str) -> Self {
+        Self::failed_to_start(&format!(
+            "{lacking}: the capacity provider {provider} had no capacity for the task within {} seconds",
+            waited.as_secs()
+        ))
+    }
+
     /// Its container instance was deregistered with `force`.
     #[must_use]
     pub fn forced_deregistration() -> Self {
@@ -182,6 +191,7 @@ pub fn lost(task: &TaskRecord, cause: &StopCause, now: Timestamp) -> Option<Task
 pub(super) fn end(task: &mut TaskRecord, now: Timestamp) {
     task.desired_status = DesiredStatus::Stopped;
     task.last_status = TaskStatus::Stopped;
+    task.waiting = None;
     let began = task.times.execution_stopped.unwrap_or(now);
     task.times.stopping.get_or_insert(began);
     task.times.stopped = Some(now);

@@ -208,6 +208,7 @@ pub(super) mod tests {
             health: None,
             delivered: Delivery::None,
             tags: Tags::new(),
+            waiting: None,
         }
     }
 

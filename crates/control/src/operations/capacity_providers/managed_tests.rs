@@ -378,9 +378,10 @@ async fn tasks_run_on_the_instances_that_joined_for_their_provider() {
     let world = with_managed_instances().await;
     world.instance(1000, 1000, &[]).await;
     world.instance(1000, 1000, &[(OF_PROVIDER, "another")]).await;
-    let (code, message) = world.refused("RunTask", run("web")).await;
-    assert_eq!(code, "InvalidParameterException");
-    assert_eq!(message, "No Container Instances were found in your capacity provider.");
+    // It waits for an instance of its own.
+    let waiting = world.ok("RunTask", run("web")).await["tasks"][0].clone();
+    assert_eq!(waiting["lastStatus"], "PROVISIONING");
+    world.ok("StopTask", json!({"task": waiting["taskArn"]})).await;
     let own = world.instance(1000, 1000, &[(OF_PROVIDER, "mine")]).await;
     let task = world.ok("RunTask", run("web")).await["tasks"][0].clone();
     for (member, value) in [

@@ -230,6 +230,17 @@ pub(crate) enum Unplaced<'a> {
     Empty(Option<String>),
 }
 
+impl Unplaced<'_> {
+    /// The capacity provider that has no place, of a strategy of providers other than Fargate's.
+    pub fn provider(&self) -> Option<&str> {
+        match self {
+            Self::Instances(refused) => refused.first().and_then(|(instance, _)| instance.capacity_provider()),
+            Self::Empty(provider) => provider.as_deref(),
+            Self::Fargate(_) | Self::Quota(_) => None,
+        }
+    }
+}
+
 /// With what places are chosen.
 #[derive(Clone, Copy)]
 pub(crate) struct Means<'a> {

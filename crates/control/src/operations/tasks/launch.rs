@@ -5,7 +5,7 @@ use longshore_model::ebs::{self, EbsVolume};
 use longshore_model::fargate::{self, STORAGE_GIB};
 use longshore_model::records::{
     ContainerRecord, Delivery, DesiredStatus, Reservation, Tags, TaskDefinitionRecord, TaskRecord, TaskStatus,
-    TaskTimes,
+    TaskTimes, Waiting,
 };
 use longshore_model::task_definition::{EPHEMERAL_STORAGE_GIB, MIN_MEMORY_MIB, check_overridden};
 use longshore_model::vpc::Interface;
@@ -170,18 +170,52 @@ impl<'a> Launch<'a> {
 
     /// The record of a task at `spot`.
     pub fn record(&self, cluster: &ClusterState, spot: Spot<'_>, now: Timestamp, random: &dyn Random) -> TaskRecord {
+        let mut task = self.unplaced(cluster, now, random);
+        self.put_on(&mut task, spot, now, random);
+        task
+    }
+
+    /// The record of a task that waits for capacity of `provider`.
+    pub fn waiting(
+        &self,
+        cluster: &ClusterState,
+        provider: &str,
+        waiting: Waiting,
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> TaskRecord {
+        let mut task = self.unplaced(cluster, now, random);
+        task.capacity_provider = Some(provider.to_owned());
+        task.waiting = Some(Box::new(waiting));
+        task
+    }
+
+    /// Puts a task that has no place yet at `spot`.
+    pub fn put_on(&self, task: &mut TaskRecord, spot: Spot<'_>, now: Timestamp, random: &dyn Random) {
         let Spot { instance, gpus, provider, subnet } = spot;
         let mut gpus = gpus.into_iter();
-        let containers = self.containers.iter().map(|definition| container(definition, &mut gpus, random)).collect();
+        for (container, definition) in task.containers.iter_mut().zip(&self.containers) {
+            container.gpu_ids = gpus.by_ref().take(wanted_gpus(definition)).collect();
+        }
         let attribute = |name: &str| instance.node().attributes.get(name).cloned().flatten();
         let zone = subnet.as_ref().and_then(|subnet| subnet.zone.clone());
-        let zone = zone.or_else(|| attribute(longshore_scheduler::ZONE));
+        task.availability_zone = zone.or_else(|| attribute(longshore_scheduler::ZONE));
+        task.cpu_architecture = attribute(CPU_ARCHITECTURE);
         // An awsvpc task is PROVISIONING until its agent is at work on the network interface.
-        let interface = subnet.map(|subnet| {
+        task.interface = subnet.map(|subnet| {
             let public = self.network.public_ip;
             Box::new(Interface { public, ..Interface::new(random.uuid(), subnet.id) })
         });
-        let last_status = if interface.is_some() { TaskStatus::Provisioning } else { TaskStatus::Pending };
+        task.last_status = if task.interface.is_some() { TaskStatus::Provisioning } else { TaskStatus::Pending };
+        task.container_instance = Some(instance.record.id);
+        task.capacity_provider = provider;
+        task.times.connectivity = Some(now);
+        task.waiting = None;
+    }
+
+    /// The record of a task that has no place yet.
+    fn unplaced(&self, cluster: &ClusterState, now: Timestamp, random: &dyn Random) -> TaskRecord {
+        let containers = self.containers.iter().map(|definition| container(definition, random)).collect();
         let ebs_volume = self
             .volume
             .clone()
@@ -193,20 +227,20 @@ impl<'a> Launch<'a> {
             cluster: cluster.record.id,
             family: self.definition.family.clone(),
             revision: self.definition.revision,
-            container_instance: Some(instance.record.id),
-            last_status,
+            container_instance: None,
+            last_status: TaskStatus::Provisioning,
             desired_status: DesiredStatus::Running,
             version: 1,
             group: self.group.clone(),
             daemon: None,
             started_by: self.started_by.map(str::to_owned),
             launch_type: self.launch_type.clone(),
-            capacity_provider: provider,
-            availability_zone: zone,
-            cpu_architecture: attribute(CPU_ARCHITECTURE),
+            capacity_provider: None,
+            availability_zone: None,
+            cpu_architecture: None,
             platform_version: self.platform.as_ref().map(|(version, _)| (*version).to_owned()),
             platform_family: self.platform.as_ref().map(|(_, family)| family.clone()),
-            interface,
+            interface: None,
             ebs_volume,
             ephemeral_storage_gib: storage.or(self.platform.as_ref().map(|_| STORAGE_GIB)),
             containers,
@@ -218,25 +252,26 @@ impl<'a> Launch<'a> {
             protected_until: None,
             retires_at: None,
             created_at: now,
-            times: TaskTimes { connectivity: Some(now), ..TaskTimes::default() },
+            times: TaskTimes::default(),
             stop_code: None,
             stopped_reason: None,
             health: Some(ecs::HealthStatus::Unknown),
             delivered: Delivery::None,
             tags: self.tags.clone(),
+            waiting: None,
         }
     }
 }
 
-fn container(
-    definition: &ecs::ContainerDefinition,
-    gpus: &mut impl Iterator<Item = String>,
-    random: &dyn Random,
-) -> ContainerRecord {
-    let text = |amount: Option<i32>| amount.map(|amount| amount.to_string());
+/// How many GPUs a container gets.
+fn wanted_gpus(definition: &ecs::ContainerDefinition) -> usize {
     let requirements = definition.resource_requirements.as_deref().unwrap_or_default();
     let wanted = requirements.iter().filter(|requirement| requirement.r#type == Some(ecs::ResourceType::Gpu));
-    let wanted: usize = wanted.filter_map(|requirement| requirement.value.as_deref()?.parse::<usize>().ok()).sum();
+    wanted.filter_map(|requirement| requirement.value.as_deref()?.parse::<usize>().ok()).sum()
+}
+
+fn container(definition: &ecs::ContainerDefinition, random: &dyn Random) -> ContainerRecord {
+    let text = |amount: Option<i32>| amount.map(|amount| amount.to_string());
     ContainerRecord {
         id: random.uuid(),
         name: definition.name.clone().unwrap_or_default(),
@@ -252,7 +287,7 @@ fn container(
         cpu: Some(definition.cpu.unwrap_or(0).to_string()),
         memory: text(definition.memory),
         memory_reservation: text(definition.memory_reservation),
-        gpu_ids: gpus.take(wanted).collect(),
+        gpu_ids: Vec::new(),
     }
 }
 

@@ -28,6 +28,9 @@ mod tests;
 mod view;
 #[cfg(test)]
 mod volume_tests;
+pub(crate) mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 
 pub use describe::describe_tasks;
 pub use execute::execute_command;

@@ -8,6 +8,7 @@ use longshore_model::fargate::NO_CAPACITY;
 use longshore_model::records::TaskRecord;
 use longshore_model::{Id, Scope, ebs};
 use longshore_scheduler::{Request, service_default};
+use longshore_seams::Timestamp;
 use longshore_wire::RequestContext;
 
 use super::capacity::{Capacity, Means, Placed, Unplaced, place_tasks};
@@ -15,6 +16,7 @@ use super::launch::{Launch, check_reference, failure};
 use super::placement::{constraints, strategies};
 use super::tagging::task_tags;
 use super::view;
+use super::waiting::{growing, is_held, keep, next_turn};
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::account_settings::{check_taggable, wants_short_arns};
@@ -61,9 +63,11 @@ pub async fn run_task(
                 return Ok(ecs::RunTaskResponse { tasks: Some(tasks), failures: Some(Vec::new()) });
             }
             let caller = context.principal.arn();
-            let Planned { launch, placed: Placed { spots, unplaced }, .. } =
-                plan(&input, count, state, &scope, cluster, &caller, means)?;
-            let failures = failures(&scope, cluster, &unplaced)?;
+            let Planned { launch, placed: Placed { spots, unplaced }, waits, .. } =
+                plan(&input, count, state, &scope, cluster, &caller, (means, now))?;
+            let missing: Vec<_> = unplaced.into_iter().filter(|it| !waits.bars(it)).collect();
+            let mut failures = failures(&scope, cluster, &missing)?;
+            failures.extend((0..waits.refused).map(|_| too_many_wait()));
             if launch.launch_type == ecs::LaunchType::Fargate {
                 let rate = engine.quotas().fargate_launches_per_second;
                 let tasks = spots.iter().map(|spot| FargateTasks::one(spot.is_on_fargate_spot(), false));
@@ -72,6 +76,11 @@ pub async fn run_task(
             let mut tasks = Vec::new();
             for spot in spots {
                 tasks.push(launch.record(cluster, spot, now, random));
+            }
+            for provider in &waits.providers {
+                let earlier = tasks.iter().filter(|task| is_waiting_for(task, provider)).count();
+                let turn = next_turn(cluster, provider).saturating_add(earlier as u64);
+                tasks.push(launch.waiting(cluster, provider, keep(&input, turn), now, random));
             }
             token.remember(&scope, cluster.record.id, tasks.iter().map(|task| task.id).collect(), now, changes);
             let views = tasks.iter().map(|task| shown(&scope, cluster, task)).collect();
@@ -99,6 +108,38 @@ pub(crate) struct Planned<'a> {
     pub launch: Launch<'a>,
     pub request: Request,
     pub placed: Placed<'a>,
+    pub waits: Waits,
+}
+
+/// Tasks of a call that are accepted without a place.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    /// The capacity provider of each.
+    pub providers: Vec<String>,
+    /// Further ones that may not wait, because too many do.
+    pub refused: usize,
+    /// The capacity providers of the call for whose instances tasks may wait.
+    growing: Vec<String>,
+}
+
+impl Waits {
+    /// Those of the tasks in `order` that got no place and whose capacity provider may grow.
+    fn of(growing: Vec<String>, order: &[Option<&str>], placed: &Placed<'_>, room: usize) -> Self {
+        let mut waits = Self { growing, ..Self::default() };
+        for name in &waits.growing {
+            let wanted = order.iter().filter(|it| **it == Some(name.as_str())).count();
+            let found = placed.spots.iter().filter(|spot| spot.provider.as_ref() == Some(name)).count();
+            waits.providers.extend((found..wanted).map(|_| name.clone()));
+        }
+        waits.refused = waits.providers.len().saturating_sub(room);
+        waits.providers.truncate(room);
+        waits
+    }
+
+    /// Whether tasks wait instead of being refused for this reason.
+    pub fn bars(&self, unplaced: &Unplaced<'_>) -> bool {
+        unplaced.provider().is_some_and(|name| self.growing.iter().any(|it| it == name))
+    }
 }
 
 /// Validates a call and finds places for its tasks; a dry run ends here.
@@ -112,7 +153,7 @@ pub(crate) fn plan<'a>(
     scope: &Scope,
     cluster: &'a ClusterState,
     caller: &str,
-    means: Means<'_>,
+    (means, now): (Means<'_>, Timestamp),
 ) -> Result<Planned<'a>, ServiceError> {
     let mut strategies = strategies(input.placement_strategy.as_deref())?;
     let (launch, capacity) = read(input, state, scope, cluster, caller)?;
@@ -123,8 +164,26 @@ pub(crate) fn plan<'a>(
     let constraints = constraints(&launch.definition.definition, input.placement_constraints.as_deref())?;
     let request = launch.request(constraints, strategies);
     let order = capacity.order(|_| 0, count);
-    let placed = place_tasks(state.scope(scope), cluster, &launch, &request, &order, means);
-    Ok(Planned { launch, request, placed })
+    let records = state.scope(scope);
+    let growing = growing(records, &capacity);
+    let held: Vec<&str> =
+        growing.iter().map(String::as_str).filter(|name| is_held(scope, records, cluster, name, now)).collect();
+    let free: Vec<Option<&str>> =
+        order.iter().copied().filter(|it| !it.is_some_and(|name| held.contains(&name))).collect();
+    let placed = place_tasks(records, cluster, &launch, &request, &free, means);
+    let room = means.quotas.provisioning_tasks_per_cluster.saturating_sub(cluster.index.waiting_count());
+    let waits = Waits::of(growing.clone(), &order, &placed, room);
+    Ok(Planned { launch, request, placed, waits })
+}
+
+/// The failure of a task that may not wait for capacity.
+fn too_many_wait() -> ecs::Failure {
+    let reason = "You've reached the limit on the number of tasks that can wait for capacity in a cluster";
+    ecs::Failure { reason: Some(reason.to_owned()), ..ecs::Failure::default() }
+}
+
+fn is_waiting_for(task: &TaskRecord, provider: &str) -> bool {
+    task.waiting.is_some() && task.capacity_provider.as_deref() == Some(provider)
 }
 
 fn shown(scope: &Scope, cluster: &ClusterState, task: &TaskRecord) -> ecs::Task {

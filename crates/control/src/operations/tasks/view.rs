@@ -32,7 +32,7 @@ pub(crate) fn view(
             .container_instance
             .filter(|_| task.launch_type != ecs::LaunchType::Fargate)
             .map(|id| scope.container_instance_arn(cluster, id)),
-        containers: Some(task.containers.iter().map(|it| container(scope, cluster, task, &task_arn, it)).collect()),
+        containers: Some(shown(task).iter().map(|it| container(scope, cluster, task, &task_arn, it)).collect()),
         cpu: task.cpu.clone(),
         created_at: Some(task.created_at),
         desired_status: Some(task.desired_status.as_str().to_owned()),
@@ -62,6 +62,11 @@ pub(crate) fn view(
         version: Some(task.version),
         ..ecs::Task::default()
     }
+}
+
+/// A task has no containers while it waits for capacity (guide chapter 3, "Step 4: Run a Task").
+fn shown(task: &TaskRecord) -> &[ContainerRecord] {
+    if task.waiting.is_some() { &[] } else { &task.containers }
 }
 
 fn attachments(scope: &Scope, task: &TaskRecord) -> Vec<ecs::Attachment> {
@@ -109,7 +114,7 @@ fn overrides(task: &TaskRecord) -> ecs::TaskOverride {
         let own = given.iter().find(|own| own.name.as_ref() == Some(name)).cloned();
         own.unwrap_or_else(|| ecs::ContainerOverride { name: Some(name.clone()), ..Default::default() })
     };
-    overrides.container_overrides = Some(task.containers.iter().map(|container| of(&container.name)).collect());
+    overrides.container_overrides = Some(shown(task).iter().map(|container| of(&container.name)).collect());
     overrides.inference_accelerator_overrides.get_or_insert_default();
     overrides
 }
