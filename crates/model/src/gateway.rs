@@ -1,7 +1,7 @@
 //! Gateways: the record, and what may be asked of one.
 //!
-//! The API model is all that is public about them; where it is silent they follow Application Load
-//! Balancers, which they are made of.
+//! Rules and defaults are those of the API reference (CreateGateway, 2026); where it is silent they
+//! follow Application Load Balancers, which gateways are made of.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,10 @@ use crate::{Arn, Id, Scope, names, tags, vpc};
 
 /// Most load balancers of a gateway (API model, `ElbGatewayResourcesList`).
 const MAX_ALBS: i32 = 20;
+/// Most load balancers of a gateway that does not say.
+const DEFAULT_ALBS: i32 = 10;
+/// The port on which load balancers listen.
+const PORT: i32 = 443;
 /// Fewest subnets of a load balancer: one in each of two zones.
 const MIN_SUBNETS: usize = 2;
 
@@ -78,19 +82,6 @@ impl GatewayRecord {
     #[must_use]
     pub fn arn(&self, scope: &Scope) -> String {
         scope.ecs_arn(format_args!("gateway/{}", self.name))
-    }
-
-    /// Whether `other` was asked for by the same arguments.
-    #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
-        let other = Self {
-            id: self.id,
-            status: self.status.clone(),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-            ..other.clone()
-        };
-        *self == other
     }
 
     /// As DescribeGateway shows it.
@@ -196,8 +187,8 @@ pub fn check_infrastructure_role(arn: &str) -> Result<(), ServiceError> {
     refused(format!("infrastructureRoleArn '{arn}' is not the ARN of an IAM role."))
 }
 
-/// What a request gives for the load balancers, with defaults: HTTPS from the internet on the
-/// default VPC's subnets.
+/// What a request gives for the load balancers, with defaults: HTTPS from the internet, by IPv4 and
+/// IPv6, on the default VPC's subnets.
 ///
 /// # Errors
 /// `InvalidParameterException`, naming the first rule that is broken.
@@ -209,13 +200,12 @@ pub fn configuration(
         return refused("configuration must have exactly one member: give hostSharedAlb.");
     };
     let network = alb.network_configuration.get_or_insert_default();
-    network.ip_address_type.get_or_insert(GatewayElbIpAddressType::Ipv4);
+    network.ip_address_type.get_or_insert(GatewayElbIpAddressType::Dualstack);
     network.subnets.get_or_insert_with(|| vpc::default_subnets(scope).into_iter().map(|subnet| subnet.id).collect());
     alb.scheme.get_or_insert(GatewayElbScheme::InternetFacing);
-    let protocol = alb.protocol.get_or_insert(GatewayAlbProtocol::Https);
-    let port = if *protocol == GatewayAlbProtocol::Http { 80 } else { 443 };
-    alb.port.get_or_insert(port);
-    alb.max_alb_count.get_or_insert(MAX_ALBS);
+    alb.protocol.get_or_insert(GatewayAlbProtocol::Https);
+    alb.port.get_or_insert(PORT);
+    alb.max_alb_count.get_or_insert(DEFAULT_ALBS);
     alb.http_desync.get_or_insert(GatewayAlbDesyncMitigationMode::Defensive);
     check(scope, &alb)?;
     Ok(alb)
@@ -258,8 +248,11 @@ fn check(scope: &Scope, alb: &HostSharedAlbConfiguration) -> Result<(), ServiceE
     if let Some(network) = &alb.network_configuration {
         check_network(scope, network, alb.scheme.as_ref())?;
     }
-    if let Some(port) = alb.port.filter(|port| !(1..=65_535).contains(port)) {
-        return refused(format!("port is {port}; it must be between 1 and 65535."));
+    if let Some(port) = alb.port.filter(|port| *port != PORT) {
+        return refused(format!("port is {port}; a gateway supports only HTTPS at port {PORT}."));
+    }
+    if let Some(protocol) = alb.protocol.as_ref().filter(|protocol| **protocol != GatewayAlbProtocol::Https) {
+        return refused(format!("protocol is {}; a gateway supports only HTTPS at port {PORT}.", protocol.as_str()));
     }
     if let Some(count) = alb.max_alb_count.filter(|count| !(1..=MAX_ALBS).contains(count)) {
         return refused(format!("maxAlbCount is {count}; it must be between 1 and {MAX_ALBS}."));
@@ -338,13 +331,10 @@ mod tests {
             (alb.scheme, alb.protocol),
             (Some(GatewayElbScheme::InternetFacing), Some(GatewayAlbProtocol::Https))
         );
-        assert_eq!((alb.port, alb.max_alb_count), (Some(443), Some(20)));
-        assert_eq!(alb.network_configuration.unwrap().subnets.unwrap().len(), 3);
-        let http = HostSharedAlbConfiguration {
-            protocol: Some(GatewayAlbProtocol::Http),
-            ..HostSharedAlbConfiguration::default()
-        };
-        assert_eq!(made(http).unwrap().port, Some(80));
+        assert_eq!((alb.port, alb.max_alb_count), (Some(443), Some(10)));
+        let network = alb.network_configuration.unwrap();
+        assert_eq!(network.ip_address_type, Some(GatewayElbIpAddressType::Dualstack));
+        assert_eq!(network.subnets.unwrap().len(), 3);
     }
 
     #[test]
@@ -357,8 +347,8 @@ mod tests {
             })
         };
         for bad in [
-            HostSharedAlbConfiguration { port: Some(0), ..alb() },
-            HostSharedAlbConfiguration { port: Some(65_536), ..alb() },
+            HostSharedAlbConfiguration { port: Some(80), ..alb() },
+            HostSharedAlbConfiguration { protocol: Some(GatewayAlbProtocol::Http), ..alb() },
             HostSharedAlbConfiguration { max_alb_count: Some(21), ..alb() },
             HostSharedAlbConfiguration { web_acl_arn: Some("acl".to_owned()), ..alb() },
             HostSharedAlbConfiguration { network_configuration: network(&["subnet-a"]), ..alb() },

@@ -19,10 +19,14 @@ use crate::operations::resolve_cluster;
 use crate::pagination::PageRequest;
 use crate::service::scope_of;
 
+/// Most gateways of one cluster.
+const MAX_OF_CLUSTER: usize = 5;
+
 /// Lets the services of a cluster route through a gateway. What is so already stays so.
 ///
 /// # Errors
-/// `GatewayNotFoundException`, `ClusterNotFoundException`, `InvalidParameterException`.
+/// `GatewayNotFoundException`, `ClusterNotFoundException`, `InvalidParameterException`; `ClientException` when the
+/// cluster has all gateways it may have.
 pub async fn associate(
     engine: &Engine,
     context: &RequestContext,
@@ -38,6 +42,13 @@ pub async fn associate(
             let cluster = resolve_cluster(records, &scope, input.cluster.as_deref())?;
             let (gateway_id, cluster_id) = (gateway.id, cluster.record.id);
             if active_association(records, gateway_id, cluster_id).is_none() {
+                let of_cluster = records.gateway_associations.values().filter_map(|of| of.get(&cluster_id));
+                if of_cluster.filter(|known| known.active).count() >= MAX_OF_CLUSTER {
+                    return Err(error::client_exception(format!(
+                        "The cluster {} is associated with {MAX_OF_CLUSTER} gateways, which is the most: disassociate one first.",
+                        cluster.record.name
+                    )));
+                }
                 let record =
                     GatewayAssociationRecord { gateway: gateway_id, cluster: cluster_id, active: true, updated_at };
                 changes.push(Change::PutGatewayAssociation(scope.clone(), Arc::new(record)));

@@ -9,7 +9,7 @@ use longshore_api::ecs::{
     error,
 };
 use longshore_model::gateway::{self, GatewayRecord};
-use longshore_model::{Id, tags};
+use longshore_model::{Id, Scope, tags};
 use longshore_wire::RequestContext;
 
 use super::{associations_of, find_usable};
@@ -23,7 +23,8 @@ const MAX_GATEWAYS: usize = 500;
 /// Most characters of a client token.
 const MAX_TOKEN: usize = 64;
 
-/// Makes a gateway.
+/// Makes a gateway, protected from deletion unless told otherwise. A client token of an earlier call
+/// answers the gateway which that call made, whatever else is asked for.
 ///
 /// # Errors
 /// `InvalidParameterException` for members out of their rules, `ClientException` when the name is taken or the
@@ -49,54 +50,61 @@ pub async fn create(
         name,
         status: GatewayStatus::Active,
         infrastructure_role_arn: role,
-        deletion_protection: input.deletion_protection.unwrap_or(false),
+        deletion_protection: input.deletion_protection.unwrap_or(true),
         configuration: gateway::configuration(&scope, input.configuration)?,
-        propagate_tags: input.propagate_tags.unwrap_or(PropagateGatewayTags::None),
+        propagate_tags: input.propagate_tags.unwrap_or(PropagateGatewayTags::Gateway),
         client_token: token,
         created_at: now,
         updated_at: now,
         tags: tags::on_creation(input.tags.as_deref())?,
     };
-    let answer = CreateGatewayResponse {
-        gateway_arn: Some(record.arn(&scope)),
-        name: Some(record.name.clone()),
-        status: Some(GatewayStatus::Active),
-    };
     engine
         .write(|state, changes| {
-            if !is_known(state.scope(&scope), &record)? {
-                changes.push(Change::PutGateway(scope.clone(), Arc::new(record)));
+            let known = state.scope(&scope);
+            if let Some(earlier) = made_with(known, record.client_token.as_deref()) {
+                return Ok(created(&scope, earlier));
             }
+            check_new(known, &record)?;
+            let answer = created(&scope, &record);
+            changes.push(Change::PutGateway(scope.clone(), Arc::new(record)));
             Ok::<_, ServiceError>(answer)
         })
         .await
 }
 
-/// Whether an earlier call with the same arguments and token made it.
-fn is_known(state: &ScopeState, wanted: &GatewayRecord) -> Result<bool, ServiceError> {
-    if let Some(existing) = state.gateways.get(&wanted.name).filter(|known| known.is_usable()) {
-        let same_token = existing.client_token.is_some() && existing.client_token == wanted.client_token;
-        return match same_token {
-            true if existing.is_like(wanted) => Ok(true),
-            true => Err(error::invalid_parameter_exception(format!(
-                "Creation of gateway was not idempotent: the clientToken was used for the gateway {} with other arguments.",
-                wanted.name
-            ))),
-            false => Err(error::client_exception(format!(
-                "The gateway {} already exists. To change it, update it.",
-                wanted.name
-            ))),
-        };
+fn created(scope: &Scope, record: &GatewayRecord) -> CreateGatewayResponse {
+    CreateGatewayResponse {
+        gateway_arn: Some(record.arn(scope)),
+        name: Some(record.name.clone()),
+        status: Some(record.status.clone()),
+    }
+}
+
+/// The gateway that an earlier call with the same token made.
+fn made_with<'a>(state: &'a ScopeState, token: Option<&str>) -> Option<&'a GatewayRecord> {
+    let token = token?;
+    let mut usable = state.gateways.values().filter(|known| known.is_usable());
+    usable.find(|known| known.client_token.as_deref() == Some(token)).map(|known| &**known)
+}
+
+/// Refuses a name that is taken, and more gateways than an account may have.
+fn check_new(state: &ScopeState, wanted: &GatewayRecord) -> Result<(), ServiceError> {
+    if state.gateways.get(&wanted.name).is_some_and(|known| known.is_usable()) {
+        return Err(error::client_exception(format!(
+            "The gateway {} already exists. To change it, update it.",
+            wanted.name
+        )));
     }
     if state.gateways.values().filter(|known| known.is_usable()).count() >= MAX_GATEWAYS {
         return Err(error::client_exception(format!(
             "The account has {MAX_GATEWAYS} gateways in this region, which is the most it can have. Delete some first."
         )));
     }
-    Ok(false)
+    Ok(())
 }
 
-/// Changes a gateway; what is not given stays.
+/// Changes a gateway; what is not given stays. It answers that the update is under way, as ECS does; there
+/// are no load balancers to change, so it is complete at once.
 ///
 /// # Errors
 /// `GatewayNotFoundException`, `InvalidParameterException`.
@@ -125,7 +133,7 @@ pub async fn update(
             let answer = UpdateGatewayResponse {
                 gateway_arn: Some(record.arn(&scope)),
                 name: Some(record.name.clone()),
-                status: Some(record.status.clone()),
+                status: Some(GatewayStatus::UpdateInProgress),
             };
             changes.push(Change::PutGateway(scope.clone(), Arc::new(record)));
             Ok::<_, ServiceError>(answer)
@@ -133,7 +141,7 @@ pub async fn update(
         .await
 }
 
-/// Makes a gateway DELETED; it is described for an hour, and its name is free again.
+/// Makes a gateway DELETED; it is listed as such for an hour, and its name is free again.
 ///
 /// # Errors
 /// `GatewayNotFoundException`, `ClientException` while it is protected or a cluster is associated with it.

@@ -10,15 +10,19 @@ use longshore_api::ecs::{
 use longshore_model::gateway;
 use longshore_wire::RequestContext;
 
-use super::{find, find_usable};
+use super::find_usable;
 use crate::engine::Engine;
 use crate::pagination::PageRequest;
 use crate::service::scope_of;
 
 /// Most items of one page.
 pub(super) const MOST: usize = 100;
+/// Most load balancers of one page, and when a call does not say.
+const RESOURCES: (usize, i64) = (20, 10);
+/// Most names by which gateways are filtered.
+const MAX_NAMES: usize = 10;
 
-/// Describes a gateway, also one that was DELETED within the hour.
+/// Describes a gateway.
 ///
 /// # Errors
 /// `GatewayNotFoundException`, `InvalidParameterException`.
@@ -29,7 +33,7 @@ pub async fn describe(
 ) -> Result<DescribeGatewayResponse, ServiceError> {
     let scope = scope_of(context);
     let named = input.gateway.unwrap_or_default();
-    let found = engine.read(|state| find(state.scope(&scope), &scope, &named).cloned()).await?;
+    let found = engine.read(|state| find_usable(state.scope(&scope), &scope, &named).cloned()).await?;
     Ok(DescribeGatewayResponse { gateway: Some(found.view(&scope)) })
 }
 
@@ -43,8 +47,8 @@ pub async fn describe_resources(
     input: DescribeGatewayResourcesRequest,
 ) -> Result<DescribeGatewayResourcesResponse, ServiceError> {
     let scope = scope_of(context);
-    let max_results = input.max_results.map(i64::from);
-    PageRequest::parse("DescribeGatewayResources", max_results, input.next_token.as_deref(), MOST)?;
+    let wanted = input.max_results.map_or(RESOURCES.1, i64::from);
+    PageRequest::parse("DescribeGatewayResources", Some(wanted), input.next_token.as_deref(), RESOURCES.0)?;
     let named = input.gateway.unwrap_or_default();
     let found = engine.read(|state| find_usable(state.scope(&scope), &scope, &named).cloned()).await?;
     let resources = GatewayResources {
@@ -57,7 +61,8 @@ pub async fn describe_resources(
 /// Lists the gateways that pass every filter, by name; DELETED ones only when their status is asked for.
 ///
 /// # Errors
-/// `InvalidParameterException` for a page size out of range, a foreign token, or an ARN of something else.
+/// `InvalidParameterException` for a page size out of range, a foreign token, too many names, or an ARN of
+/// something else.
 pub async fn list(
     engine: &Engine,
     context: &RequestContext,
@@ -65,6 +70,11 @@ pub async fn list(
 ) -> Result<ListGatewaysResponse, ServiceError> {
     let scope = scope_of(context);
     let page = PageRequest::parse("ListGateways", input.max_results.map(i64::from), input.next_token.as_deref(), MOST)?;
+    let given = input.names.as_ref().map_or(0, Vec::len);
+    if given > MAX_NAMES {
+        let message = format!("names can have at most {MAX_NAMES} items; {given} were given.");
+        return Err(error::invalid_parameter_exception(message));
+    }
     let mut names = Vec::new();
     for named in input.names.iter().flatten() {
         names.push(gateway::name_of(&scope, named).ok_or_else(|| {

@@ -28,26 +28,17 @@ fn not_found(named: &str) -> ServiceError {
     error::gateway_not_found_exception(format!("Gateway not found: {named}"))
 }
 
-/// The gateway that `named` (name or ARN) means, DELETED or not.
+/// The gateway that `named` (name or ARN) means. There is none any more once it is DELETED.
 ///
 /// # Errors
 /// `InvalidParameterException` for an ARN of something else, `GatewayNotFoundException`.
-fn find<'a>(state: &'a ScopeState, scope: &Scope, named: &str) -> Result<&'a Arc<GatewayRecord>, ServiceError> {
+fn find_usable<'a>(state: &'a ScopeState, scope: &Scope, named: &str) -> Result<&'a Arc<GatewayRecord>, ServiceError> {
     let name = gateway::name_of(scope, named).ok_or_else(|| {
         error::invalid_parameter_exception(format!(
             "Invalid identifier: {named} is not a gateway of this account and region."
         ))
     })?;
-    state.gateways.get(name).ok_or_else(|| not_found(named))
-}
-
-/// A gateway that can be used.
-///
-/// # Errors
-/// As [`find`].
-fn find_usable<'a>(state: &'a ScopeState, scope: &Scope, named: &str) -> Result<&'a Arc<GatewayRecord>, ServiceError> {
-    let found = find(state, scope, named)?;
-    if found.is_usable() { Ok(found) } else { Err(not_found(named)) }
+    state.gateways.get(name).filter(|known| known.is_usable()).ok_or_else(|| not_found(named))
 }
 
 /// The association of a gateway with a cluster, when it stands.

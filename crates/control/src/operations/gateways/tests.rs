@@ -9,7 +9,8 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/infrastructure";
 
 /// What CreateGateway is called with, and `own` besides or instead.
 fn input(own: Value) -> Value {
-    let mut input = json!({"name": "edge", "infrastructureRoleArn": ROLE, "configuration": {"hostSharedAlb": {}}});
+    let mut input = json!({"name": "edge", "infrastructureRoleArn": ROLE, "configuration": {"hostSharedAlb": {}},
+        "deletionProtection": false});
     input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
     input
 }
@@ -35,14 +36,17 @@ async fn associations(world: &World, input: Value) -> Value {
 async fn a_gateway_is_described_with_its_defaults() {
     let world = World::new().await;
     let arn = world.arn("gateway/edge");
-    let made = create(&world, json!({"tags": [{"key": "a", "value": "b"}]})).await;
+    let mut given = input(json!({"tags": [{"key": "a", "value": "b"}]}));
+    given.as_object_mut().unwrap().remove("deletionProtection");
+    let made = world.ok("CreateGateway", given).await;
     assert_eq!(made, json!({"gatewayArn": arn, "name": "edge", "status": "ACTIVE"}));
     let gateway = describe(&world).await;
     assert_eq!((&gateway["gatewayArn"], &gateway["accessType"]), (&json!(arn), &json!("PUBLIC")));
-    assert_eq!((&gateway["deletionProtection"], &gateway["propagateTags"]), (&json!(false), &json!("NONE")));
+    assert_eq!((&gateway["deletionProtection"], &gateway["propagateTags"]), (&json!(true), &json!("GATEWAY")));
     assert_eq!(gateway["tags"], json!([{"key": "a", "value": "b"}]));
     let alb = &gateway["configuration"]["hostSharedAlb"];
     assert_eq!((&alb["protocol"], &alb["port"]), (&json!("HTTPS"), &json!(443)));
+    assert_eq!((&alb["maxAlbCount"], &alb["networkConfiguration"]["ipAddressType"]), (&json!(10), &json!("dualstack")));
     assert_eq!((&alb["currentAlbCount"], &alb["httpDesync"]), (&json!(0), &json!("defensive")));
     assert_eq!(world.ok("DescribeGateway", json!({"gateway": arn})).await["gateway"], gateway);
     let resources = world.ok("DescribeGatewayResources", json!({"gateway": "edge"})).await;
@@ -62,7 +66,8 @@ async fn a_gateway_out_of_its_rules_is_refused() {
         json!({"clientToken": "x".repeat(65)}),
         json!({"tags": [{"key": "aws:x", "value": ""}]}),
         alb(json!({"scheme": "public"})),
-        alb(json!({"port": 0})),
+        alb(json!({"port": 80})),
+        alb(json!({"protocol": "HTTP"})),
         alb(json!({"maxAlbCount": 0})),
         alb(json!({"networkConfiguration": {"subnets": ["subnet-a"]}})),
         alb(json!({"networkConfiguration": {"inboundSecurityGroup": "group"}})),
@@ -81,13 +86,16 @@ async fn a_gateway_out_of_its_rules_is_refused() {
 async fn the_same_call_with_the_same_token_makes_one_gateway() {
     let world = World::new().await;
     let first = create(&world, json!({"clientToken": "t"})).await;
-    assert_eq!(create(&world, json!({"clientToken": "t"})).await, first);
-    for (own, code) in [
-        (json!({}), "ClientException"),
-        (json!({"clientToken": "u"}), "ClientException"),
-        (json!({"clientToken": "t", "deletionProtection": true}), "InvalidParameterException"),
-    ] {
-        assert_eq!(world.refused("CreateGateway", input(own.clone())).await.0, code, "{own}");
+    // The token decides: what else a call with it asks for is ignored.
+    for own in [json!({}), json!({"deletionProtection": true}), json!({"name": "other"})] {
+        let mut own = own;
+        own["clientToken"] = json!("t");
+        assert_eq!(create(&world, own.clone()).await, first, "{own}");
+    }
+    assert_eq!(listed(&world, json!({})).await, ["edge"]);
+    assert_eq!(describe(&world).await["deletionProtection"], false);
+    for own in [json!({}), json!({"clientToken": "u"})] {
+        assert_eq!(world.refused("CreateGateway", input(own.clone())).await.0, "ClientException", "{own}");
     }
 }
 
@@ -97,14 +105,14 @@ async fn an_update_changes_what_it_says_and_nothing_else() {
     create(&world, json!({})).await;
     let before = describe(&world).await;
     world.clock.advance(Duration::from_secs(1));
-    let changes = json!({"gateway": "edge", "deletionProtection": true, "propagateTags": "GATEWAY",
+    let changes = json!({"gateway": "edge", "deletionProtection": true, "propagateTags": "NONE",
         "configuration": {"hostSharedAlb": {"maxAlbCount": 2, "networkConfiguration": {"inboundSecurityGroup": "sg-1"}}}});
     let updated = world.ok("UpdateGateway", changes).await;
-    assert_eq!(updated["status"], "UPDATE_COMPLETE");
+    assert_eq!(updated["status"], "UPDATE_IN_PROGRESS");
     let mut expected = before;
     expected["status"] = json!("UPDATE_COMPLETE");
     expected["deletionProtection"] = json!(true);
-    expected["propagateTags"] = json!("GATEWAY");
+    expected["propagateTags"] = json!("NONE");
     expected["updatedAt"] = json!(1_700_000_001);
     expected["configuration"]["hostSharedAlb"]["maxAlbCount"] = json!(2);
     expected["configuration"]["hostSharedAlb"]["networkConfiguration"]["inboundSecurityGroup"] = json!("sg-1");
@@ -135,22 +143,23 @@ async fn a_protected_or_associated_gateway_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn a_deleted_gateway_is_described_for_an_hour_and_its_name_is_free() {
+async fn a_deleted_gateway_is_not_found_and_its_name_is_free() {
     let world = World::new().await;
     create(&world, json!({})).await;
     let named = json!({"gateway": "edge"});
     world.ok("DeleteGateway", named.clone()).await;
-    assert_eq!(describe(&world).await["status"], "DELETED");
     assert_eq!(listed(&world, json!({})).await, [] as [&str; 0]);
     assert_eq!(listed(&world, json!({"status": ["DELETED"]})).await, ["edge"]);
-    for operation in ["DeleteGateway", "UpdateGateway", "DescribeGatewayResources", "ListGatewayRoutes"] {
+    for operation in
+        ["DescribeGateway", "DeleteGateway", "UpdateGateway", "DescribeGatewayResources", "ListGatewayRoutes"]
+    {
         assert_eq!(world.refused(operation, named.clone()).await.0, "GatewayNotFoundException", "{operation}");
     }
     let tag = json!({"resourceArn": world.arn("gateway/edge"), "tags": [{"key": "a"}]});
     assert_eq!(world.refused("TagResource", tag).await.0, "ResourceNotFoundException");
     world.clock.advance(Duration::from_secs(3601));
     run_once(&GatewayExpiry(world.engine().clone())).await.unwrap();
-    assert_eq!(world.refused("DescribeGateway", named).await.0, "GatewayNotFoundException");
+    assert_eq!(listed(&world, json!({"status": ["DELETED"]})).await, [] as [&str; 0]);
     create(&world, json!({})).await;
     assert_eq!(describe(&world).await["status"], "ACTIVE");
 }
@@ -167,7 +176,12 @@ async fn gateways_are_listed_by_name_and_status_in_pages() {
     assert_eq!(listed(&world, json!({"status": ["UPDATE_COMPLETE"]})).await, ["b"]);
     let first = world.ok("ListGateways", json!({"maxResults": 2})).await;
     assert_eq!(listed(&world, json!({"maxResults": 2, "nextToken": first["nextToken"]})).await, ["c"]);
-    for input in [json!({"maxResults": 101}), json!({"nextToken": "x"}), json!({"names": [world.arn("cluster/a")]})] {
+    for input in [
+        json!({"maxResults": 101}),
+        json!({"nextToken": "x"}),
+        json!({"names": [world.arn("cluster/a")]}),
+        json!({"names": vec!["a"; 11]}),
+    ] {
         assert_eq!(world.refused("ListGateways", input.clone()).await.0, "InvalidParameterException", "{input}");
     }
 }
@@ -202,6 +216,32 @@ async fn a_gateway_and_a_cluster_are_associated_and_disassociated() {
     world.clock.advance(Duration::from_secs(3601));
     run_once(&GatewayExpiry(world.engine().clone())).await.unwrap();
     assert_eq!(associations(&world, json!({"status": ["INACTIVE"]})).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_cluster_has_five_gateways_at_most() {
+    let world = World::with_default_cluster().await;
+    let pair = |name: &str| json!({"gateway": name, "cluster": "default"});
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        create(&world, json!({"name": name})).await;
+    }
+    for name in ["a", "b", "c", "d", "e", "a"] {
+        world.ok("AssociateGatewayWithCluster", pair(name)).await;
+    }
+    assert_eq!(world.refused("AssociateGatewayWithCluster", pair("f")).await.0, "ClientException");
+    world.ok("DisassociateGatewayFromCluster", pair("a")).await;
+    world.ok("AssociateGatewayWithCluster", pair("f")).await;
+}
+
+#[tokio::test]
+async fn what_a_gateway_is_made_of_comes_in_pages_of_twenty_at_most() {
+    let world = World::new().await;
+    create(&world, json!({})).await;
+    world.ok("DescribeGatewayResources", json!({"gateway": "edge", "maxResults": 20})).await;
+    for size in [0, 21] {
+        let refused = world.refused("DescribeGatewayResources", json!({"gateway": "edge", "maxResults": size})).await;
+        assert_eq!(refused.0, "InvalidParameterException", "{size}");
+    }
 }
 
 #[tokio::test]
