@@ -27,7 +27,7 @@ const DELETED_LIFE: Duration = Duration::from_secs(3600);
 /// then. No daemon can be made or updated with it any more.
 ///
 /// # Errors
-/// `ClientException` when no revision is named, or it does not exist or was deleted.
+/// `ClientException` when no revision is named, or it does not exist or is not ACTIVE.
 pub async fn delete(
     engine: &Engine,
     context: &RequestContext,
@@ -57,7 +57,11 @@ pub async fn delete(
                     };
                     changes.push(Change::PutDaemonTaskDefinition(scope.clone(), Arc::new(record)));
                 }
-                _ => {}
+                _ => {
+                    return Err(error::client_exception(format!(
+                        "The daemon task definition {arn} is being deleted already: only an ACTIVE one can be deleted."
+                    )));
+                }
             }
             Ok::<_, ServiceError>(DeleteDaemonTaskDefinitionResponse { daemon_task_definition_arn: Some(arn) })
         })

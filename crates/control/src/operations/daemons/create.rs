@@ -16,7 +16,7 @@ use crate::service::scope_of;
 use crate::state::ClusterState;
 
 /// Most characters of a client token.
-const MAX_TOKEN: usize = 64;
+const MAX_TOKEN: usize = 36;
 
 /// Makes a daemon; its tasks follow.
 ///
@@ -32,8 +32,13 @@ pub async fn create(
     let name = input.daemon_name.clone().unwrap_or_default();
     daemon::check_name(&name)?;
     let token = input.client_token.filter(|token| !token.is_empty());
-    if token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN || !token.is_ascii()) {
-        return Err(invalid(format!("clientToken is not valid: it may have at most {MAX_TOKEN} ASCII characters.")));
+    if token
+        .as_ref()
+        .is_some_and(|token| token.len() > MAX_TOKEN || !token.bytes().all(|byte| (33..=126).contains(&byte)))
+    {
+        return Err(invalid(format!(
+            "clientToken is not valid: it may have at most {MAX_TOKEN} characters in the range of 33 to 126."
+        )));
     }
     let configuration = daemon::configuration(input.deployment_configuration)?;
     let tags = tags::on_creation(input.tags.as_deref())?;

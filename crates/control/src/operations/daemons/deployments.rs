@@ -19,8 +19,8 @@ use crate::pagination::PageRequest;
 use crate::service::scope_of;
 use crate::state::ClusterState;
 
-/// Most deployments of one page.
-const PAGE: usize = 100;
+/// Most deployments of one page, and when a call does not say.
+const PAGE: (usize, i64) = (100, 20);
 /// Most deployments or revisions of one description.
 pub(super) const MOST_DESCRIBED: usize = 20;
 
@@ -34,8 +34,8 @@ pub async fn list_deployments(
     input: ListDaemonDeploymentsRequest,
 ) -> Result<ListDaemonDeploymentsResponse, ServiceError> {
     let scope = scope_of(context);
-    let max_results = input.max_results.map(i64::from);
-    let page = PageRequest::parse("ListDaemonDeployments", max_results, input.next_token.as_deref(), PAGE)?;
+    let wanted = input.max_results.map_or(PAGE.1, i64::from);
+    let page = PageRequest::parse("ListDaemonDeployments", Some(wanted), input.next_token.as_deref(), PAGE.0)?;
     let arn = input.daemon_arn.unwrap_or_default();
     let named = Named::parse(&scope, "daemon", &arn)?;
     let statuses = input.status.unwrap_or_default();

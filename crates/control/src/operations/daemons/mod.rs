@@ -175,7 +175,8 @@ impl Wishes {
             propagate_tags: propagate.unwrap_or(DaemonPropagateTags::None),
             enable_ecs_managed_tags: self.managed_tags.unwrap_or_else(|| kept(|it| it.enable_ecs_managed_tags)),
             enable_execute_command: self.execute_command.unwrap_or_else(|| kept(|it| it.enable_execute_command)),
-            critical: self.critical.unwrap_or_else(|| kept(|it| it.critical)),
+            // A daemon is critical unless it says that it is not.
+            critical: self.critical.unwrap_or_else(|| before.is_none_or(|it| it.critical)),
             created_at: now,
         })
     }

@@ -76,7 +76,7 @@ async fn revision(world: &World, arn: &Value) -> Value {
 #[tokio::test]
 async fn a_daemon_has_a_revision_and_a_deployment() {
     let world = world().await;
-    let made = create(&world, json!({"critical": true, "propagateTags": "DAEMON", "enableECSManagedTags": true})).await;
+    let made = create(&world, json!({"propagateTags": "DAEMON", "enableECSManagedTags": true})).await;
     let arn = world.arn("daemon/default/agent");
     assert_eq!((&made["daemonArn"], &made["status"]), (&json!(arn), &json!("ACTIVE")));
     assert_eq!(made["createdAt"], 1_700_000_000);
@@ -113,7 +113,8 @@ async fn a_daemon_out_of_its_rules_is_refused() {
         (json!({"capacityProviderArns": ["other"]}), invalid),
         (json!({"capacityProviderArns": ["FARGATE"]}), invalid),
         (json!({"capacityProviderArns": ["group", world.arn("capacity-provider/group")]}), invalid),
-        (json!({"clientToken": "x".repeat(65)}), invalid),
+        (json!({"clientToken": "x".repeat(37)}), invalid),
+        (json!({"clientToken": "a b"}), invalid),
         (json!({"tags": [{"key": "aws:x", "value": ""}]}), invalid),
         (json!({"deploymentConfiguration": {"drainPercent": 101.0}}), invalid),
         (json!({"deploymentConfiguration": {"bakeTimeInMinutes": -1}}), invalid),
@@ -144,7 +145,7 @@ async fn the_same_call_with_the_same_token_makes_one_daemon() {
     let world = world().await;
     let first = create(&world, json!({"clientToken": "t"})).await;
     assert_eq!(create(&world, json!({"clientToken": "t"})).await, first);
-    for own in [json!({}), json!({"clientToken": "u"}), json!({"clientToken": "t", "critical": true})] {
+    for own in [json!({}), json!({"clientToken": "u"}), json!({"clientToken": "t", "critical": false})] {
         let refused = world.refused("CreateDaemon", input(own.clone())).await;
         assert_eq!(refused.0, "InvalidParameterException", "{own}");
     }
@@ -269,6 +270,20 @@ async fn deployments_are_listed_newest_first_by_status_and_age() {
     let first = world.ok("ListDaemonDeployments", json!({"daemonArn": daemon, "maxResults": 2})).await;
     assert_eq!(first["daemonDeployments"], json!(all[..2]));
     assert_eq!(listed(json!({"nextToken": first["nextToken"]})).await, all[2..]);
+}
+
+#[tokio::test]
+async fn deployments_are_listed_by_twenty_unless_told_otherwise() {
+    let world = world().await;
+    create(&world, json!({})).await;
+    for _ in 0..20 {
+        update(&world, json!({})).await;
+    }
+    let listed = async |size: Value| {
+        let input = json!({"daemonArn": world.arn("daemon/default/agent"), "maxResults": size});
+        world.ok("ListDaemonDeployments", input).await["daemonDeployments"].as_array().unwrap().len()
+    };
+    assert_eq!((listed(Value::Null).await, listed(json!(100)).await), (20, 21));
 }
 
 #[tokio::test]
