@@ -7,7 +7,7 @@ use longshore_api::ecs::{
     ExpressGatewayServiceAwsLogsConfiguration, ExpressGatewayServiceConfiguration,
     ExpressGatewayServiceNetworkConfiguration, ExpressGatewayServiceScalingMetric, IngressPathSummary,
     LogConfiguration, LogDriver, NetworkConfiguration, NetworkMode, OSFamily, PortMapping,
-    RegisterTaskDefinitionRequest, RepositoryCredentials, RuntimePlatform, error,
+    RegisterTaskDefinitionRequest, RepositoryCredentials, RuntimePlatform, TransportProtocol, error,
 };
 use longshore_seams::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -245,6 +245,29 @@ pub fn is_same_task(one: &ExpressGatewayServiceConfiguration, other: &ExpressGat
         ..of.clone()
     };
     task(one) == task(other)
+}
+
+/// Refuses a task definition of the user's own that an ingress path could not lead to: it needs a container
+/// named Main with one port mapping, by TCP, with a container port and a name.
+///
+/// # Errors
+/// `InvalidParameterException`.
+pub fn check_own_definition(named: &str, definition: &ecs::TaskDefinition) -> Result<(), ServiceError> {
+    let containers = definition.container_definitions.as_deref().unwrap_or_default();
+    let Some(main) = containers.iter().find(|it| it.name.as_deref() == Some(CONTAINER)) else {
+        return refused(format!("The task definition {named} has no container named {CONTAINER}."));
+    };
+    let mappings = main.port_mappings.as_deref().unwrap_or_default();
+    let fits = |it: &PortMapping| {
+        let tcp = it.protocol.as_ref().is_none_or(|protocol| *protocol == TransportProtocol::Tcp);
+        tcp && it.container_port.is_some() && it.name.as_deref().is_some_and(|name| !name.is_empty())
+    };
+    match mappings {
+        [one] if fits(one) => Ok(()),
+        _ => refused(format!(
+            "The container {CONTAINER} of the task definition {named} must have a single TCP port mapping, with a containerPort and a name."
+        )),
+    }
 }
 
 /// The task definition that a configuration without one asks for.

@@ -104,6 +104,7 @@ async fn configured(
     if let Some(named) = &settings.task_definition_arn {
         let found = |state: &State| {
             let found = resolve_active(state.scope(&scope), &scope, named)?;
+            express::check_own_definition(named, &found.definition)?;
             Ok::<_, ServiceError>((found.family.clone(), found.revision))
         };
         let definition = engine.read(found).await?;

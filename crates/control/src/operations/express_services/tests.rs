@@ -77,13 +77,43 @@ async fn a_service_without_a_name_gets_one() {
     assert!(made["serviceName"].as_str().unwrap().starts_with("express-"));
 }
 
+/// Registers a task definition of the user's own whose container is called `container` and has `ports`.
+async fn register_own(world: &World, family: &str, container: &str, ports: Value) {
+    let container = json!({"name": container, "image": "busybox", "portMappings": ports});
+    let definition = json!({"family": family, "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
+        "cpu": "256", "memory": "512", "containerDefinitions": [container]});
+    world.ok("RegisterTaskDefinition", definition).await;
+}
+
+#[tokio::test]
+async fn a_task_definition_of_ones_own_needs_the_container_main_with_one_named_tcp_port() {
+    let world = World::with_default_cluster().await;
+    let port = |own: Value| {
+        let mut port = json!({"containerPort": 80, "name": "http"});
+        port.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        port
+    };
+    for (family, container, ports) in [
+        ("other", "main", json!([port(json!({}))])),
+        ("unnamed", "Main", json!([{"containerPort": 80}])),
+        ("none", "Main", json!([])),
+        ("udp", "Main", json!([port(json!({"protocol": "udp"}))])),
+        ("two", "Main", json!([port(json!({})), port(json!({"containerPort": 81, "name": "other"}))])),
+    ] {
+        register_own(&world, family, container, ports).await;
+        let own = json!({"taskDefinitionArn": family, "primaryContainer": null, "executionRoleArn": null});
+        let refused = world.refused("CreateExpressGatewayService", input(own)).await;
+        assert_eq!(refused.0, "InvalidParameterException", "{family}: {}", refused.1);
+    }
+    create(&world, json!({})).await;
+    let update = json!({"serviceArn": world.arn("service/default/web"), "taskDefinitionArn": "unnamed"});
+    assert_eq!(world.refused("UpdateExpressGatewayService", update).await.0, "InvalidParameterException");
+}
+
 #[tokio::test]
 async fn a_task_definition_that_is_named_is_used() {
     let world = World::with_default_cluster().await;
-    let container = json!({"name": "own", "image": "busybox", "portMappings": [{"containerPort": 80}]});
-    let definition = json!({"family": "own", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
-        "cpu": "256", "memory": "512", "containerDefinitions": [container]});
-    world.ok("RegisterTaskDefinition", definition).await;
+    register_own(&world, "own", "Main", json!([{"containerPort": 80, "name": "http"}])).await;
     let own = json!({"taskDefinitionArn": "own", "primaryContainer": null, "executionRoleArn": null});
     let made = create(&world, own).await;
     assert_eq!(made["activeConfigurations"][0]["taskDefinitionArn"], world.arn("task-definition/own:1"));
