@@ -61,6 +61,13 @@ struct Filter<'a> {
 impl<'a> Filter<'a> {
     fn read(input: &'a ecs::ListTasksRequest, cluster: &'a ClusterState, scope: &Scope) -> Result<Self, ServiceError> {
         let given = |text: &'a Option<String>| text.as_deref().filter(|text| !text.is_empty());
+        let others = [&input.container_instance, &input.family, &input.service_name, &input.daemon_name];
+        let other = input.launch_type.is_some() || others.into_iter().any(|other| given(other).is_some());
+        if other && given(&input.started_by).is_some() {
+            // The desired status is no filter in this sense: there is always one.
+            let message = "cannot specify startedBy with other arguments";
+            return Err(ecs::error::invalid_parameter_exception(message));
+        }
         let named = |kind: &str, text| given(text).map(|text| name_in(kind, cluster, scope, text)).transpose();
         let mut filter = Self {
             instance: None,

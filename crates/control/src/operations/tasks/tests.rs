@@ -436,7 +436,7 @@ async fn tasks_are_listed_by_every_filter() {
     assert_eq!(listed(&world, json!({"family": "web"})).await, std::slice::from_ref(&web));
     assert_eq!(listed(&world, json!({"containerInstance": other})).await, std::slice::from_ref(&db));
     assert_eq!(listed(&world, json!({"startedBy": "me"})).await.len(), 2);
-    assert_eq!(listed(&world, json!({"startedBy": "me", "family": "db"})).await, std::slice::from_ref(&db));
+    assert_eq!(listed(&world, json!({"startedBy": "me", "desiredStatus": "RUNNING"})).await.len(), 2);
     assert_eq!(listed(&world, json!({"launchType": "EC2"})).await.len(), 2);
     assert_eq!(listed(&world, json!({"launchType": "FARGATE"})).await.len(), 0);
     assert_eq!(listed(&world, json!({"family": "none"})).await.len(), 0);
@@ -446,6 +446,24 @@ async fn tasks_are_listed_by_every_filter() {
     assert_eq!(listed(&world, json!({"desiredStatus": "PENDING"})).await.len(), 0);
     let (code, _) = world.refused("ListTasks", json!({"serviceName": "none"})).await;
     assert_eq!(code, "ServiceNotFoundException");
+}
+
+#[tokio::test]
+async fn what_started_tasks_is_the_only_filter_of_a_list() {
+    let world = World::with_default_cluster().await;
+    let instance = world.instance(1000, 1000, &[]).await;
+    for (member, other) in [
+        ("family", json!("web")),
+        ("containerInstance", instance),
+        ("serviceName", json!("web")),
+        ("daemonName", json!("agent")),
+        ("launchType", json!("EC2")),
+    ] {
+        let refused = world.refused("ListTasks", json!({"startedBy": "me", member: other})).await;
+        let expected = ("InvalidParameterException", "cannot specify startedBy with other arguments".to_owned());
+        assert_eq!(refused, expected, "{member}");
+        world.ok("ListTasks", json!({"startedBy": "me", member: null})).await;
+    }
 }
 
 #[tokio::test]
