@@ -122,6 +122,12 @@ fn target<'a>(
         let message = format!("The attribute '{name}' needs a targetId: the id or ARN of a container instance.");
         return Err(ecs::error::invalid_parameter_exception(message));
     };
+    if attribute.target_type.is_none() && !named.starts_with("arn:") {
+        let message = format!(
+            "The attribute '{name}' needs a targetType, because its targetId {named} is no full ARN: give container-instance."
+        );
+        return Err(ecs::error::invalid_parameter_exception(message));
+    }
     let instance = find_instance(cluster, scope, named)?;
     instance.filter(|instance| instance.record.status != ContainerInstanceStatus::Inactive).ok_or_else(|| {
         ecs::error::target_not_found_exception(format!("The target {named} of the attribute '{name}' was not found."))

@@ -247,6 +247,19 @@ async fn attributes_have_limits_and_known_targets() {
 }
 
 #[tokio::test]
+async fn the_target_of_an_attribute_that_is_named_by_id_needs_its_type() {
+    let world = World::with_default_cluster().await;
+    let arn = world.registered(100, 100, &[]).await;
+    let id = arn.as_str().unwrap().rsplit('/').next().unwrap();
+    for operation in ["PutAttributes", "DeleteAttributes"] {
+        let short = json!({"attributes": [{"name": "stack", "targetId": id}]});
+        assert_eq!(world.refused(operation, short).await.0, "InvalidParameterException", "{operation}");
+        let typed = json!({"attributes": [{"name": "stack", "targetType": "container-instance", "targetId": id}]});
+        assert_eq!(world.ok(operation, typed).await["attributes"][0]["targetId"], arn, "{operation}");
+    }
+}
+
+#[tokio::test]
 async fn attribute_pages_join_to_the_whole() {
     let world = World::with_default_cluster().await;
     for _ in 0..3 {
