@@ -413,7 +413,7 @@ fn detail_of(detail: &Value) -> Detail {
 
 #[cfg(test)]
 #[path = "events_tests.rs"]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(test)]
 #[path = "service_action_tests.rs"]

@@ -9,7 +9,7 @@ use crate::operations::testing::World;
 use crate::operations::testing_instances::registration;
 use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, run_once};
 
-pub(super) async fn told(world: &World) -> Vec<Value> {
+pub(crate) async fn told(world: &World) -> Vec<Value> {
     world.engine().peek(|state| {
         let records = state.outbox.values().map(|record| complete(state, record));
         let told =
@@ -18,7 +18,7 @@ pub(super) async fn told(world: &World) -> Vec<Value> {
     })
 }
 
-pub(super) fn of_type<'a>(events: &'a [Value], detail_type: &str) -> Vec<&'a Value> {
+pub(crate) fn of_type<'a>(events: &'a [Value], detail_type: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["detail-type"] == detail_type).collect()
 }
 

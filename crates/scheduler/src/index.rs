@@ -259,19 +259,7 @@ impl<K: Copy + Ord> Index<K> {
         random: &dyn Random,
         node: impl Fn(K) -> &'n Node,
     ) -> Placement<K> {
-        let mut search = Search {
-            index: self,
-            request,
-            random,
-            chain: request.strategies.iter().filter(|strategy| **strategy != Strategy::Random).collect(),
-            group: self.groups.get(&request.group),
-            node: &node,
-            of_instance: of_instance(request),
-            eligible: eligible_classes(&self.classes, request),
-            changed: BTreeMap::new(),
-            spread: BTreeMap::new(),
-        };
-        search.spread = search.spread();
+        let mut search = self.search(request, random, &node);
         let mut placement = Placement::default();
         for _ in 0..count {
             let Some(chosen) = search.next() else {
@@ -287,6 +275,33 @@ impl<K: Copy + Ord> Index<K> {
             placement.assignments.push(Assignment { node: chosen, gpus });
         }
         placement
+    }
+
+    /// Whether some instance takes a task; cheaper than [`Self::place`] when none does, for nobody is asked why.
+    pub fn has_room<'n>(&self, request: &Request, random: &dyn Random, node: impl Fn(K) -> &'n Node) -> bool {
+        self.search(request, random, &node).next().is_some()
+    }
+
+    fn search<'s, 'n: 's, N: Fn(K) -> &'n Node>(
+        &'s self,
+        request: &'s Request,
+        random: &'s dyn Random,
+        node: &'s N,
+    ) -> Search<'s, K, N> {
+        let mut search = Search {
+            index: self,
+            request,
+            random,
+            chain: request.strategies.iter().filter(|strategy| **strategy != Strategy::Random).collect(),
+            group: self.groups.get(&request.group),
+            node,
+            of_instance: of_instance(request),
+            eligible: eligible_classes(&self.classes, request),
+            changed: BTreeMap::new(),
+            spread: BTreeMap::new(),
+        };
+        search.spread = search.spread();
+        search
     }
 }
 

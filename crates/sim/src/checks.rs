@@ -21,6 +21,7 @@ use crate::rollouts;
 use crate::signals;
 use crate::speaker::Speaker;
 use crate::trace::Trace;
+use crate::waiting;
 
 /// Something that must never be was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -310,7 +311,13 @@ impl Checks {
                 self.violate("port-taken-twice", format!("task {id}: {reason}"));
             }
         }
-        let Some(old) = old else { return self.check_placement(new) };
+        if let Some((rule, what)) = self.look(|model| waiting::wrong_state(model, old, new)) {
+            self.violate(rule, what);
+        }
+        if old.is_none_or(|old| old.container_instance != new.container_instance) {
+            self.check_placement(new);
+        }
+        let Some(old) = old else { return };
         let clock_set = self.0.server_clock_set.load(Ordering::Relaxed);
         let now = self.0.executor.now();
         let wrong = self

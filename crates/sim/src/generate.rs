@@ -28,6 +28,7 @@ pub fn generate(seed: u64) -> Story {
     author.services();
     author.work();
     author.faults();
+    author.scaled(seed);
     author.steps.sort_by_key(|(at, _)| *at);
     Story { title: format!("The story of seed {seed}"), seed, steps: author.steps, expectations: Vec::new() }
 }
@@ -68,7 +69,7 @@ impl Author {
             let at = if late { self.time(10, 150) } else { Duration::ZERO };
             let (cores, memory) =
                 if self.roomy { (8, self.number(8192, 9000)) } else { (self.small(2, 4), self.number(2048, 4096)) };
-            self.at(at, Step::Machine { name: name.clone(), cores, memory, fargate: false });
+            self.at(at, Step::Machine { name: name.clone(), cores, memory, fargate: false, scaled: false });
             self.machines.push(name);
         }
     }
@@ -265,7 +266,7 @@ impl Author {
         for number in 0..self.number(1, 2) {
             let name = format!("f{number}");
             let (cores, memory) = (self.small(3, 4), self.number(6144, 8192));
-            self.at(Duration::ZERO, Step::Machine { name: name.clone(), cores, memory, fargate: true });
+            self.at(Duration::ZERO, Step::Machine { name: name.clone(), cores, memory, fargate: true, scaled: false });
             self.machines.push(name);
         }
         let image = self.one_of(&["plain", "slow", "deaf"]);
@@ -311,7 +312,7 @@ impl Author {
         }
         if self.chance(40) {
             let (at, count) = (self.time(10, END), self.small(1, 2));
-            self.at(at, Step::Run { definition: "lent".to_owned(), count, fargate: true });
+            self.at(at, Step::Run { definition: "lent".to_owned(), count, fargate: true, scaled: false });
         }
     }
 
@@ -330,7 +331,7 @@ impl Author {
             self.register(Duration::from_secs(1), &family, image, None);
             let at = self.time(2, END);
             let count = self.small(1, 4);
-            self.at(at, Step::Run { definition: family, count, fargate: false });
+            self.at(at, Step::Run { definition: family, count, fargate: false, scaled: false });
             if self.chance(30) {
                 let at = self.time(60, END);
                 self.at(at, Step::StopAny);
@@ -342,6 +343,53 @@ impl Author {
             let until = at + self.time(10, 90);
             self.at(until, Step::Activate { name });
         }
+    }
+
+    /// Tasks that wait for the machines of a capacity provider with managed scaling. Chance is one of its own: the rest
+    /// of a seed's story is the same with and without them.
+    fn scaled(&mut self, seed: u64) {
+        let own = SeededRandom::new(seed ^ 0x7761_6974);
+        let random = std::mem::replace(&mut self.random, own);
+        // A daemon has a right to a place on each machine, which others may have taken before.
+        let daemons = self.steps.iter().any(|(_, step)| matches!(step, Step::Daemon { .. }));
+        if !daemons && self.chance(30) {
+            for number in 0..self.number(1, 2) {
+                let (family, image) = (format!("queued{number}"), self.one_of(&["plain", "done", "slow", "deaf"]));
+                let cpu = self.one_of(&[400, 1000, 2500]);
+                let register = Step::Register {
+                    family: family.clone(),
+                    image: image.to_owned(),
+                    cpu,
+                    memory: 64,
+                    port: None,
+                    fargate: false,
+                };
+                self.at(Duration::from_secs(1), register);
+                for _ in 0..self.number(1, 3) {
+                    let (at, count) = (self.time(2, END), self.small(1, 5));
+                    self.at(at, Step::Run { definition: family.clone(), count, fargate: false, scaled: true });
+                }
+            }
+            for number in 0..self.number(0, 2) {
+                let (name, at) = (format!("q{number}"), self.time(2, END - 20));
+                let machine =
+                    Step::Machine { name: name.clone(), cores: 8, memory: 8192, fargate: false, scaled: true };
+                self.at(at, machine);
+                let at = at + self.time(1, 60);
+                match self.random.below(4) {
+                    0 => self.at(at, Step::Lose { name, away: Duration::from_secs(20) }),
+                    1 => self
+                        .at(at, Step::KillAgent { name, away: Duration::from_secs(10), cache_lost: self.chance(50) }),
+                    2 => self.at(at, Step::Cut { name, away: Duration::from_secs(30) }),
+                    _ => {}
+                }
+            }
+            if self.chance(50) {
+                let at = self.time(10, END);
+                self.at(at, Step::StopAny);
+            }
+        }
+        self.random = random;
     }
 
     fn faults(&mut self) {

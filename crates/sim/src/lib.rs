@@ -25,6 +25,7 @@ mod speaker;
 mod store;
 mod story;
 mod trace;
+mod waiting;
 mod world;
 
 pub use checks::Violation;

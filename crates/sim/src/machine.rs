@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use longshore_agent::plane::AgentCredentials;
 use longshore_agent::{Agent, AgentConfig, CredentialSource};
+use longshore_model::capacity_provider::CAPACITY_PROVIDER;
 use longshore_model::fargate::LENDING;
 use longshore_runtime::sim::{Program as RuntimeProgram, Registry, SimRuntime};
 use longshore_runtime::{ContainerState, ContainerStatus};
@@ -18,6 +19,8 @@ use crate::network::{ACCOUNT, AgentNetwork, Network, REGION};
 use crate::story::{Program, Step};
 
 const DATA_DIR: &str = "/longshore";
+/// The capacity provider with managed scaling.
+pub(crate) const SCALED: &str = "scaled";
 
 /// The machine.
 pub(crate) struct Machine {
@@ -26,6 +29,8 @@ pub(crate) struct Machine {
     pub memory: u64,
     /// It is lent to Fargate only.
     pub fargate: bool,
+    /// It joins for the capacity provider with managed scaling.
+    pub scaled: bool,
     /// Its Availability Zone.
     pub zone: String,
     pub runtime: SimRuntime,
@@ -59,6 +64,7 @@ impl Machine {
             cores,
             memory,
             fargate,
+            scaled: false,
             zone: String::new(),
             runtime: SimRuntime::new(clock.clone(), spawner),
             clock,
@@ -122,6 +128,9 @@ impl Machine {
         config.availability_zone = Some(self.zone.clone());
         if self.fargate {
             config.attributes.insert(LENDING.to_owned(), "only".to_owned());
+        }
+        if self.scaled {
+            config.attributes.insert(CAPACITY_PROVIDER.to_owned(), SCALED.to_owned());
         }
         let grant = grant_of(&self.name);
         let principal = Principal::ContainerInstance { account: ACCOUNT.to_owned(), region: REGION.to_owned(), grant };

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::checks::Checks;
 use crate::executor::{Executor, locked};
 use crate::functions::arn;
-use crate::machine::{Ended, grant_of};
+use crate::machine::{Ended, SCALED, grant_of};
 use crate::network::{ACCOUNT, Network, NoAnswer, REGION};
 use crate::server::Server;
 use crate::story::{OnAlarm, Rollout, Shift, Step};
@@ -113,7 +113,12 @@ impl Operator {
 
     async fn perform(&mut self, step: Step) {
         match step {
-            Step::Machine { name, .. } => self.join(name).await,
+            Step::Machine { name, scaled, .. } => {
+                if scaled {
+                    self.provide().await;
+                }
+                self.join(name).await;
+            }
             Step::Register { family, image, cpu, memory, port, fargate } => {
                 let mut main = json!({"name": "main", "image": image, "cpu": cpu, "memory": memory, "essential": true});
                 if let Some(port) = port {
@@ -166,7 +171,16 @@ impl Operator {
                     });
                 }
             }
-            Step::Run { definition, count, fargate } => self.run(&definition, count, fargate).await,
+            Step::Run { definition, count, fargate, scaled } => {
+                let kind = if scaled {
+                    On::Scaled
+                } else if fargate {
+                    On::Fargate
+                } else {
+                    On::Instances
+                };
+                self.run(&definition, count, kind).await;
+            }
             Step::StopAny => self.stop_any().await,
             Step::Reclaim { count } => self.reclaim(count).await,
             Step::Drain { name } => self.set_state(&name, "DRAINING").await,
@@ -264,13 +278,29 @@ impl Operator {
         }
     }
 
-    async fn run(&mut self, definition: &str, count: u32, fargate: bool) {
+    /// The cluster gets the capacity provider with managed scaling, unless it has it.
+    async fn provide(&self) {
+        let group = json!({"autoScalingGroupArn": SCALED, "managedScaling": {"status": "ENABLED"}});
+        self.call("CreateCapacityProvider", &json!({"name": SCALED, "autoScalingGroupProvider": group})).await.ok();
+        let input = json!({
+            "cluster": "default", "capacityProviders": ["FARGATE", "FARGATE_SPOT", SCALED],
+            "defaultCapacityProviderStrategy": [],
+        });
+        self.call("PutClusterCapacityProviders", &input).await.ok();
+    }
+
+    async fn run(&mut self, definition: &str, count: u32, on: On) {
+        if on == On::Scaled {
+            self.provide().await;
+        }
         let mut left = count as usize;
         for _ in 0..TRIES {
             let token = self.random.uuid();
             let mut request = json!({"taskDefinition": definition, "count": left.min(10), "clientToken": token});
-            if fargate {
-                on_fargate(&mut request, false);
+            match on {
+                On::Instances => {}
+                On::Fargate => on_fargate(&mut request, false),
+                On::Scaled => request["capacityProviderStrategy"] = json!([{"capacityProvider": SCALED, "weight": 1}]),
             }
             let Ok(answer) = self.call("RunTask", &request).await else { return };
             let tasks = answer["tasks"].as_array().cloned().unwrap_or_default();
@@ -443,6 +473,14 @@ fn service_request(step: &Step, token: String) -> Json {
         on_fargate(&mut request, *spot);
     }
     request
+}
+
+/// Where standalone tasks run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Instances,
+    Fargate,
+    Scaled,
 }
 
 /// Makes a call's tasks Fargate's, or FARGATE_SPOT's.

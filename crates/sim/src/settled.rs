@@ -1,6 +1,7 @@
 //! How everything should be once nothing goes wrong any more, and what a story expects of its end.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use longshore_api::ecs::{DeploymentControllerType, DeploymentRolloutState};
 use longshore_model::fargate::LENDING;
@@ -13,8 +14,15 @@ use crate::checks::Model;
 use crate::machine::{Machine, grant_of, task_of};
 use crate::rollouts;
 use crate::story::Expectation;
+use crate::waiting;
 
-pub(crate) fn task_is_settled(task: &TaskRecord) -> Result<(), String> {
+pub(crate) fn task_is_settled(model: &Model, task: &TaskRecord) -> Result<(), String> {
+    if task.waiting.is_some() {
+        return match waiting::could_be_placed(model, task) {
+            Some(instance) => Err(format!("task {} waits, though container instance {instance} has room", task.id)),
+            None => Ok(()),
+        };
+    }
     match (task.desired_status, task.last_status) {
         (DesiredStatus::Running, TaskStatus::Running) | (DesiredStatus::Stopped, TaskStatus::Stopped) => Ok(()),
         (wanted, is) => {
@@ -124,6 +132,12 @@ pub(crate) fn meets(model: &Model, expectation: &Expectation) -> Result<(), Stri
                 .collect();
             let met = running.len() == *count && running.iter().all(|it| it == definition);
             if met { Ok(()) } else { Err(format!("{running:?} run")) }
+        }
+        Expectation::Ran { count, family } => {
+            let group = format!("family:{family}");
+            let ran = |task: &&Arc<TaskRecord>| task.group == group && task.times.started.is_some();
+            let ran = model.tasks.values().filter(ran).count();
+            if ran == *count { Ok(()) } else { Err(format!("there are {ran}")) }
         }
         Expectation::Made { count, family } => {
             let group = format!("family:{family}");

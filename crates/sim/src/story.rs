@@ -25,7 +25,7 @@ pub struct Story {
 /// Something that happens. The words in brackets are how it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// A machine joins (`machine NAME cores N memory MIB [fargate]`).
+    /// A machine joins (`machine NAME cores N memory MIB [fargate|scaled]`).
     Machine {
         /// Its name.
         name: String,
@@ -35,6 +35,8 @@ pub enum Step {
         memory: u64,
         /// Whether it is lent to Fargate, and to nobody else.
         fargate: bool,
+        /// Whether it joins for the capacity provider with managed scaling.
+        scaled: bool,
     },
     /// There is an image (`image NAME runs`, `image NAME exits CODE after TIME`, `image NAME ignores stops`,
     /// each with `pull TIME` and `fails N` when it has to be pulled).
@@ -156,7 +158,7 @@ pub enum Step {
         /// Its name.
         name: String,
     },
-    /// Standalone tasks are run (`run DEFINITION count N [fargate]`).
+    /// Standalone tasks are run (`run DEFINITION count N [fargate|scaled]`).
     Run {
         /// Their task definition.
         definition: String,
@@ -164,6 +166,8 @@ pub enum Step {
         count: u32,
         /// Whether on Fargate.
         fargate: bool,
+        /// Whether by the capacity provider with managed scaling: those that do not fit wait.
+        scaled: bool,
     },
     /// One of the standalone tasks is stopped (`stop any task`).
     StopAny,
@@ -360,6 +364,13 @@ pub enum Expectation {
         count: usize,
         /// Of which.
         definition: String,
+    },
+    /// So many standalone tasks of a family have been running (`expect N ran of FAMILY`).
+    Ran {
+        /// How many.
+        count: usize,
+        /// Of which.
+        family: String,
     },
     /// So many standalone tasks of a family were made (`expect N tasks of FAMILY`).
     Made {

@@ -344,11 +344,12 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Machine { ref name, cores, memory, fargate } => {
+            Step::Machine { ref name, cores, memory, fargate, scaled } => {
                 if self.machines.contains_key(name) {
                     return;
                 }
                 let mut machine = Machine::new(name, cores, memory, fargate, &self.executor, self.random.next_u64());
+                machine.scaled = scaled;
                 machine.zone = format!("{}{}", crate::network::REGION, ['a', 'b', 'c'][self.machines.len() % 3]);
                 self.images.iter().for_each(|image| machine.add_image(image));
                 self.machines.insert(name.clone(), machine);
@@ -513,7 +514,7 @@ impl World {
         }
         self.checks.look(|model| {
             for task in model.tasks.values() {
-                task_is_settled(task)?;
+                task_is_settled(model, task)?;
             }
             for service in model.services.values() {
                 service_is_settled(model, service)?;

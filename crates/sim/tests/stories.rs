@@ -25,6 +25,12 @@ fn a_container_instance_is_lost_during_a_rolling_update() {
     tell("instance-lost-during-rolling-update");
 }
 
+// spec: 03-076
+#[test]
+fn tasks_wait_for_machines_of_their_capacity_provider() {
+    tell("tasks-wait-for-machines");
+}
+
 #[test]
 fn the_server_is_killed_during_run_task() {
     tell("server-killed-during-run-task");

@@ -54,7 +54,7 @@ pub(super) fn explain_waiting(
         let refused = placed.unplaced.first();
         summary.push_str(&match refused {
             Some(Unplaced::Instances(refused)) => {
-                format!(" None of its {} container instances takes the task now.", refused.len())
+                format!(" None of its container instances ({}) takes the task now.", refused.len())
             }
             Some(_) => " It has no container instance.".to_owned(),
             None => " One of its container instances has room for the task now.".to_owned(),
@@ -62,7 +62,7 @@ pub(super) fn explain_waiting(
         why = super::why(scope, cluster, &launch, &request, &placed);
     }
     if before > 0 {
-        summary.push_str(&format!(" {before} tasks that wait for it were accepted earlier."));
+        summary.push_str(&format!(" Tasks that were accepted earlier and wait for it, too: {before}."));
     }
     api::ExplainResponse {
         arn: Some(scope.task_arn(&cluster.record.name, task.id)),

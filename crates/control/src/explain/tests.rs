@@ -5,7 +5,7 @@ use super::{explain, plan_run_task};
 use crate::operations::testing::World;
 
 impl World {
-    async fn plan(&self, input: Json) -> api::PlanRunTaskResponse {
+    pub(crate) async fn plan(&self, input: Json) -> api::PlanRunTaskResponse {
         let input = api::PlanRunTaskRequest { run_task: Some(input.to_string()) };
         plan_run_task(self.engine(), &self.context, &input).await.unwrap()
     }

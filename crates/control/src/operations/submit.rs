@@ -100,6 +100,10 @@ async fn take(
             };
             let Some(cluster) = cluster else { return Ok(()) };
             let Ok(Some(task)) = find_task(cluster, &scope, task) else { return Ok(()) };
+            if task.waiting.is_some() {
+                // It is with no agent yet: there is nothing to report of it.
+                return Ok(());
+            }
             match records.host(task) {
                 Some(instance) => check_speaks_for(context, &instance.record)?,
                 None if matches!(context.principal, Principal::Root { .. }) => {}

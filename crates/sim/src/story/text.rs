@@ -125,7 +125,7 @@ fn step(words: &mut Words<'_>) -> Result<Step, String> {
             let name = words.name()?;
             let cores = words.after("cores", Words::number)?.unwrap_or(2);
             let memory = words.after("memory", Words::number)?.unwrap_or(2048);
-            Step::Machine { name, cores, memory, fargate: words.has("fargate") }
+            Step::Machine { name, cores, memory, fargate: words.has("fargate"), scaled: words.has("scaled") }
         }
         "image" => image(words)?,
         "register" => {
@@ -190,7 +190,7 @@ fn step(words: &mut Words<'_>) -> Result<Step, String> {
         "run" => {
             let definition = words.name()?;
             let count = words.after("count", Words::number)?.unwrap_or(1);
-            Step::Run { definition, count, fargate: words.has("fargate") }
+            Step::Run { definition, count, fargate: words.has("fargate"), scaled: words.has("scaled") }
         }
         "stop" => {
             words.word("any")?;
@@ -332,6 +332,11 @@ fn expectation(words: &mut Words<'_>) -> Result<Expectation, String> {
             words.word("of")?;
             Ok(Expectation::Runs { service: first, count, definition: words.name()? })
         }
+        "ran" => {
+            words.word("of")?;
+            let count = first.parse().map_err(|_| format!("'{first}' is no number"))?;
+            Ok(Expectation::Ran { count, family: words.name()? })
+        }
         "tasks" => {
             words.word("of")?;
             let count = first.parse().map_err(|_| format!("'{first}' is no number"))?;
@@ -388,8 +393,9 @@ impl Display for Rollout {
 impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Machine { name, cores, memory, fargate } => {
-                write!(f, "machine {name} cores {cores} memory {memory}{}", if_set(*fargate, " fargate"))
+            Self::Machine { name, cores, memory, fargate, scaled } => {
+                let kind = if *scaled { " scaled" } else { if_set(*fargate, " fargate") };
+                write!(f, "machine {name} cores {cores} memory {memory}{kind}")
             }
             Self::Image { name, program, pull, fails } => {
                 write!(f, "image {name} ")?;
@@ -455,8 +461,9 @@ impl Display for Step {
                 }
             }
             Self::Delete { name } => write!(f, "delete {name}"),
-            Self::Run { definition, count, fargate } => {
-                write!(f, "run {definition} count {count}{}", if_set(*fargate, " fargate"))
+            Self::Run { definition, count, fargate, scaled } => {
+                let kind = if *scaled { " scaled" } else { if_set(*fargate, " fargate") };
+                write!(f, "run {definition} count {count}{kind}")
             }
             Self::StopAny => f.write_str("stop any task"),
             Self::Reclaim { count } => write!(f, "reclaim {count} spot tasks"),
@@ -488,6 +495,7 @@ impl Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runs { service, count, definition } => write!(f, "{service} runs {count} of {definition}"),
+            Self::Ran { count, family } => write!(f, "{count} ran of {family}"),
             Self::Made { count, family } => write!(f, "{count} tasks of {family}"),
             Self::Deployments { service, statuses } => write!(f, "{service} deployments {}", statuses.join(" ")),
             Self::Says { service, words } => write!(f, "{service} says {words}"),
@@ -520,6 +528,7 @@ mod tests {
 seed 7
 at 0s machine a cores 2 memory 1024
 at 0s machine f cores 2 memory 1024 fargate
+at 0s machine b cores 2 memory 1024 scaled
 at 0s image web runs
 at 0s image job exits 3 after 1500ms pull 5s fails 2
 at 0s image deaf ignores stops pull 1s
@@ -541,6 +550,7 @@ at 2s taskset free of web scale 50
 at 2s daemon log of job
 at 3s run job count 3
 at 3s run lent count 2 fargate
+at 3s run job count 2 scaled
 at 4s continue shop
 at 4s continue till back
 at 4s rollback back
@@ -570,6 +580,7 @@ at 9s network loses 30 repeats 20 delay 300ms
 at 10s delete web
 expect web runs 4 of web:1
 expect 3 tasks of job
+expect 2 ran of job
 expect web deployments SUCCESSFUL STOPPED
 expect web says has reached a steady state.
 ";

@@ -16,7 +16,7 @@ use super::launch::{Launch, check_reference, failure};
 use super::placement::{constraints, strategies};
 use super::tagging::task_tags;
 use super::view;
-use super::waiting::{growing, is_held, keep, next_turn};
+use super::waiting::{growing, is_asked_for, is_held, keep, next_turn};
 use crate::changes::{Change, Changes};
 use crate::engine::Engine;
 use crate::operations::account_settings::{check_taggable, wants_short_arns};
@@ -166,8 +166,9 @@ pub(crate) fn plan<'a>(
     let order = capacity.order(|_| 0, count);
     let records = state.scope(scope);
     let growing = growing(records, &capacity);
-    let held: Vec<&str> =
-        growing.iter().map(String::as_str).filter(|name| is_held(scope, records, cluster, name, now)).collect();
+    let queues =
+        |name: &&str| is_asked_for(cluster, name, input, &launch) || is_held(scope, records, cluster, name, now);
+    let held: Vec<&str> = growing.iter().map(String::as_str).filter(queues).collect();
     let free: Vec<Option<&str>> =
         order.iter().copied().filter(|it| !it.is_some_and(|name| held.contains(&name))).collect();
     let placed = place_tasks(records, cluster, &launch, &request, &free, means);

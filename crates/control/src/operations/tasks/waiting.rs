@@ -91,13 +91,56 @@ pub(crate) fn place_waiting<'a>(
     place_tasks(records, cluster, launch, request, &order, means)
 }
 
+/// What a waiting task, or a call of RunTask, asks for.
+#[derive(PartialEq)]
+struct Asked<'a> {
+    definition: (&'a str, u32),
+    group: &'a str,
+    overrides: Option<&'a ecs::TaskOverride>,
+    constraints: &'a [ecs::PlacementConstraint],
+    strategies: &'a [ecs::PlacementStrategy],
+    network: Option<&'a ecs::NetworkConfiguration>,
+}
+
+impl<'a> Asked<'a> {
+    fn by(task: &'a TaskRecord) -> Option<Self> {
+        let waiting = task.waiting.as_deref()?;
+        Some(Self {
+            definition: (&task.family, task.revision),
+            group: &task.group,
+            overrides: task.overrides.as_deref(),
+            constraints: &waiting.placement_constraints,
+            strategies: &waiting.placement_strategy,
+            network: waiting.network_configuration.as_ref(),
+        })
+    }
+
+    fn in_call(input: &'a ecs::RunTaskRequest, launch: &'a Launch<'_>) -> Self {
+        Self {
+            definition: (&launch.definition.family, launch.definition.revision),
+            group: &launch.group,
+            overrides: launch.overrides,
+            constraints: input.placement_constraints.as_deref().unwrap_or_default(),
+            strategies: input.placement_strategy.as_deref().unwrap_or_default(),
+            network: input.network_configuration.as_ref(),
+        }
+    }
+}
+
 /// Whether two waiting tasks of a capacity provider ask for the same.
 fn alike(one: &TaskRecord, other: &TaskRecord) -> bool {
-    let kept = |task: &TaskRecord| task.waiting.as_deref().map(|waiting| Waiting { turn: 0, ..waiting.clone() });
-    (&one.family, one.revision, &one.group, &one.overrides)
-        == (&other.family, other.revision, &other.group, &other.overrides)
-        && one.launch_type == other.launch_type
-        && kept(one) == kept(other)
+    Asked::by(one) == Asked::by(other)
+}
+
+/// Whether tasks that ask for what a call asks for wait already: its own come after them.
+pub(super) fn is_asked_for(
+    cluster: &ClusterState,
+    provider: &str,
+    input: &ecs::RunTaskRequest,
+    launch: &Launch<'_>,
+) -> bool {
+    let asked = Some(Asked::in_call(input, launch));
+    queue(cluster, provider).any(|task| Asked::by(task) == asked)
 }
 
 /// Whether a task has waited so long that it holds up those behind it.
@@ -169,10 +212,24 @@ pub(super) fn is_held(
     now: Timestamp,
 ) -> bool {
     let mut kinds = Kinds::none(scope, records, cluster);
-    queue(cluster, provider).filter(|task| is_impatient(task, now)).any(|task| {
+    for task in queue(cluster, provider).filter(|task| is_impatient(task, now)) {
         let (kind, _) = kinds.of(task);
-        kind < MAX_KINDS && kinds.holds(kind, task, now)
-    })
+        if kind == MAX_KINDS {
+            return false;
+        }
+        if kinds.holds(kind, task, now) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether some container instance of the provider takes a task now; does not ask why the others refuse.
+fn has_room(cluster: &ClusterState, provider: &str, request: &Request, means: Means<'_>) -> bool {
+    let of_provider = Attribute { name: CAPACITY_PROVIDER.to_owned(), value: Some(provider.to_owned()) };
+    let mut request = request.clone();
+    request.attributes.push(of_provider);
+    cluster.placement.has_room(&request, means.random, |id| cluster.instances[&id].node())
 }
 
 /// What one look at a queue found.
@@ -206,8 +263,8 @@ pub(crate) fn first_that_fit<'a>(
                 batch.push(next);
                 tasks.next();
             }
-            let placed = place_waiting(records, cluster, task, (&launch, &request), batch.len(), means);
-            if !placed.spots.is_empty() {
+            if has_room(cluster, provider, &request, means) {
+                let placed = place_waiting(records, cluster, task, (&launch, &request), batch.len(), means);
                 return Some(Found::Places(batch, Box::new(launch), placed));
             }
             if batch.iter().any(|task| kinds.holds(kind, task, now)) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use crate::events::tests::{of_type, told};
 use crate::operations::testing::World;
 use crate::quotas::Quotas;
 use crate::reconcilers::{TaskDeadlines, TaskDeadlinesLimits, WaitingTasks, WaitingTasksLimits, run_once};
@@ -391,4 +392,75 @@ async fn more_tasks_than_a_transaction_holds_are_placed_step_by_step() {
         .peek(|state| state.scope(&world.scope()).active_cluster("default").unwrap().index.waiting_count());
     // Its memory is enough for 200 tasks.
     assert_eq!(left, 50);
+}
+
+#[tokio::test]
+async fn nobody_reports_of_a_task_that_waits() {
+    let world = World::with_scaling().await;
+    let task = world.accepted(json!({"taskDefinition": "sleep"})).await.remove(0);
+    for status in ["RUNNING", "STOPPED"] {
+        world.report(&task, status, None).await;
+        assert_eq!(world.status(&task).await, "PROVISIONING");
+    }
+}
+
+#[tokio::test]
+async fn a_task_like_one_that_waits_comes_after_it() {
+    let world = World::with_scaling().await;
+    world.machine("burst", 250, &[]).await;
+    let tasks = world.accepted(json!({"taskDefinition": "sleep", "count": 3})).await;
+    world.stop(&tasks[0]).await;
+    let last = world.accepted(json!({"taskDefinition": "sleep"})).await.remove(0);
+    assert_eq!(world.status(&last).await, "PROVISIONING");
+    world.placed().await;
+    assert_eq!(world.statuses(&[tasks[2].clone(), last]).await, ["PENDING", "PROVISIONING"]);
+}
+
+#[tokio::test]
+async fn the_way_of_a_waiting_task_is_told() {
+    let world = World::with_scaling().await;
+    let task = world.accepted(json!({"taskDefinition": "sleep"})).await.remove(0);
+    let instance = world.machine("burst", 1000, &[]).await;
+    world.placed().await;
+    world.report(&task, "RUNNING", None).await;
+    let events = told(&world).await;
+    let of_task = of_type(&events, "ECS Task State Change");
+    let seen: Vec<_> = of_task.iter().map(|it| (&it["detail"]["lastStatus"], &it["detail"]["version"])).collect();
+    let (provisioning, pending, running) = (json!("PROVISIONING"), json!("PENDING"), json!("RUNNING"));
+    assert_eq!(seen, [(&provisioning, &json!(1)), (&pending, &json!(2)), (&running, &json!(3))]);
+    assert_eq!(of_task[0]["detail"].get("containerInstanceArn"), None);
+    assert_eq!(of_task[1]["detail"]["containerInstanceArn"], instance);
+    let of_instance = of_type(&events, "ECS Container Instance State Change");
+    let left = of_instance.last().unwrap()["detail"]["remainingResources"].as_array().unwrap();
+    assert_eq!(left.iter().find(|it| it["name"] == "CPU").unwrap()["integerValue"], 900);
+}
+
+#[tokio::test]
+async fn explain_says_what_a_task_waits_for_and_plan_that_it_would_wait() {
+    let world = World::with_scaling().await;
+    let first = world.accepted(json!({"taskDefinition": "sleep"})).await.remove(0);
+    let explained = world.explained(&first).await;
+    assert_eq!(explained.status.as_deref(), Some("PROVISIONING"));
+    assert_eq!(
+        explained.summary.as_deref(),
+        Some(
+            "The task is PROVISIONING: for 0 s it has been waiting for capacity of the capacity provider burst. It has no container instance."
+        )
+    );
+    assert!(explained.smallest_change.unwrap().contains("longshore agent --capacity-provider burst"));
+    let instance = world.machine("burst", 50, &[]).await;
+    let second = world.accepted(json!({"taskDefinition": "sleep"})).await.remove(0);
+    let explained = world.explained(&second).await;
+    let summary = explained.summary.unwrap();
+    assert!(summary.contains("None of its container instances (1) takes the task now."), "{summary}");
+    assert!(summary.ends_with("Tasks that were accepted earlier and wait for it, too: 1."), "{summary}");
+    let refusal = &explained.refusals.unwrap()[0];
+    assert_eq!(refusal.container_instance_arn.as_deref(), instance.as_str());
+    assert_eq!(refusal.reasons.as_ref().unwrap()[0].reason.as_deref(), Some("RESOURCE:CPU"));
+    let plan = world.plan(json!({"taskDefinition": "sleep", "count": 2})).await;
+    assert_eq!(
+        plan.summary.as_deref(),
+        Some("0 of 2 tasks would be placed. 2 would wait, PROVISIONING, for capacity of the capacity provider burst.")
+    );
+    assert_eq!(world.ok("ListTasks", json!({})).await["taskArns"].as_array().unwrap().len(), 2);
 }
