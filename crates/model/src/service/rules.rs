@@ -14,7 +14,7 @@ use crate::capacity_provider::BUILT_IN;
 use crate::{fargate, names};
 
 const MAX_TARGET_GROUPS: usize = 5;
-const MAX_STRATEGIES: usize = 4;
+const MAX_STRATEGIES: usize = 5;
 const MAX_SUBNETS: usize = 16;
 const MAX_SECURITY_GROUPS: usize = 5;
 const MAX_TOKEN: usize = 36;
@@ -59,6 +59,7 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
     {
         return refused("Desired count is required for a service with the REPLICA scheduling strategy.");
     }
+    check_daemon_count(&scheduling, input.desired_count)?;
     // Only ECS's own deployments have percentages that can be chosen.
     let own = input.deployment_configuration.clone().filter(|_| controller == DeploymentControllerType::Ecs);
     let mut settings = Service {
@@ -87,6 +88,16 @@ pub fn from_request(input: &CreateServiceRequest) -> Result<Service, ServiceErro
         settings.availability_zone_rebalancing = Some(default);
     }
     Ok(settings)
+}
+
+/// A daemon has as many tasks as there are container instances for it: no other count can be asked for.
+fn check_daemon_count(scheduling: &SchedulingStrategy, desired: Option<i32>) -> Result<(), ServiceError> {
+    if *scheduling == SchedulingStrategy::Daemon && desired.is_some() {
+        return refused(
+            "The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again",
+        );
+    }
+    Ok(())
 }
 
 /// Why the tasks of a service cannot be moved between Availability Zones; none when they can.
@@ -139,6 +150,7 @@ fn check_rebalancing(settings: &Service) -> Result<(), ServiceError> {
 pub fn updated(before: &Service, input: &UpdateServiceRequest) -> Result<Service, ServiceError> {
     let mut after = before.clone();
     let scheduling = before.scheduling_strategy.clone().unwrap_or(SchedulingStrategy::Replica);
+    check_daemon_count(&scheduling, input.desired_count)?;
     let own = controller(before).is_none_or(|it| *it == DeploymentControllerType::Ecs);
     if let Some(given) = input.deployment_configuration.as_ref().filter(|_| own) {
         let old = before.deployment_configuration.clone().unwrap_or_default();
@@ -331,8 +343,10 @@ fn check_percents(settings: &Service) -> Result<(), ServiceError> {
     let Some(configuration) = &settings.deployment_configuration else { return Ok(()) };
     let (most, least) =
         (configuration.maximum_percent.unwrap_or_default(), configuration.minimum_healthy_percent.unwrap_or_default());
-    if settings.scheduling_strategy == Some(SchedulingStrategy::Daemon) && most != 100 {
-        return refused(format!("maximumPercent is {most}; with the DAEMON scheduling strategy it must be 100."));
+    if settings.scheduling_strategy == Some(SchedulingStrategy::Daemon) && most > 100 {
+        return refused(
+            "The daemon scheduling strategy does not support values above 100 for maximumPercent on a deployment configuration. Change the maximumPercent value to 100, and try again",
+        );
     }
     if most < 100 {
         return refused(format!("maximumPercent is {most}; it must be at least 100."));
@@ -402,14 +416,9 @@ fn check_load_balancers(settings: &Service, definition: Option<&TaskDefinition>)
     for balancer in balancers {
         check_load_balancer(balancer, definition, awsvpc)?;
     }
-    if let Some(seconds) = settings.health_check_grace_period_seconds {
-        if seconds < 0 {
-            return refused(format!("healthCheckGracePeriodSeconds is {seconds}; it cannot be negative."));
-        }
-        let external = controller(settings) == Some(&DeploymentControllerType::External);
-        if balancers.is_empty() && !external {
-            return refused("Health check grace period is only valid for services configured to use load balancers");
-        }
+    // It holds for the health checks of containers, too: a service without load balancers can have one.
+    if let Some(seconds) = settings.health_check_grace_period_seconds.filter(|seconds| *seconds < 0) {
+        return refused(format!("healthCheckGracePeriodSeconds is {seconds}; it cannot be negative."));
     }
     if settings.role_arn.is_some() && balancers.is_empty() {
         return refused("role is only valid for services that are configured to use load balancers.");

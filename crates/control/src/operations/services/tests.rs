@@ -54,9 +54,29 @@ async fn a_daemon_may_not_exceed_one_task_an_instance() {
     let world = world().await;
     let daemon = json!({"schedulingStrategy": "DAEMON", "deploymentConfiguration": {"maximumPercent": 200}});
     refused(&world, daemon).await;
-    let made = create(&world, json!({"schedulingStrategy": "DAEMON"})).await;
+    let made = create(&world, json!({"schedulingStrategy": "DAEMON", "desiredCount": null})).await;
     let configuration = &made["deploymentConfiguration"];
     assert_eq!((&configuration["maximumPercent"], &configuration["minimumHealthyPercent"]), (&json!(100), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_daemon_has_no_desired_count_that_could_be_asked_for() {
+    let world = world().await;
+    let none = "The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again";
+    let made =
+        json!({"serviceName": "web", "taskDefinition": "web", "schedulingStrategy": "DAEMON", "desiredCount": 0});
+    assert_eq!(world.refused("CreateService", made).await, ("InvalidParameterException", none.to_owned()));
+    create(&world, json!({"schedulingStrategy": "DAEMON", "desiredCount": null})).await;
+    let update = json!({"service": "web", "desiredCount": 2});
+    assert_eq!(world.refused("UpdateService", update).await, ("InvalidParameterException", none.to_owned()));
+}
+
+#[tokio::test]
+async fn a_service_without_load_balancers_can_have_a_health_check_grace_period() {
+    let world = world().await;
+    assert_eq!(create(&world, json!({"healthCheckGracePeriodSeconds": 5})).await["healthCheckGracePeriodSeconds"], 5);
+    world.ok("UpdateService", json!({"service": "web", "healthCheckGracePeriodSeconds": 7})).await;
+    assert_eq!(described(&world).await["healthCheckGracePeriodSeconds"], 7);
 }
 
 // spec: 15-007, 15-008, 15-028, 15-030, 15-047, 15-051, 15-052, 15-056, 15-057, 15-058
@@ -78,7 +98,7 @@ async fn combinations_that_ecs_refuses_are_refused() {
         json!({"schedulingStrategy": "DAEMON", "deploymentController": {"type": "EXTERNAL"}}),
         json!({"schedulingStrategy": "DAEMON", "loadBalancers": [classic]}),
         json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}),
-        json!({"healthCheckGracePeriodSeconds": 5}),
+        json!({"healthCheckGracePeriodSeconds": -1}),
         json!({"loadBalancers": vec![group; 6]}),
         json!({"loadBalancers": [both]}),
         json!({"loadBalancers": [other_port]}),
@@ -89,16 +109,17 @@ async fn combinations_that_ecs_refuses_are_refused() {
     }
 }
 
-// spec: 15-041, 15-042, 15-043
+// spec: 15-041, 15-042
 #[tokio::test]
 async fn placement_is_checked_when_the_service_is_made() {
     let world = world().await;
     let strategy = json!({"type": "spread", "field": "instanceId"});
-    refused(&world, json!({"placementStrategy": vec![strategy; 5]})).await;
+    refused(&world, json!({"placementStrategy": vec![strategy.clone(); 6]})).await;
     refused(&world, json!({"placementStrategy": [{"type": "binpack", "field": "disk"}]})).await;
     refused(&world, json!({"placementConstraints": [{"type": "distinctInstance", "expression": "x"}]})).await;
     refused(&world, json!({"placementConstraints": [{"type": "memberOf", "expression": "attribute:a =="}]})).await;
     refused(&world, json!({"placementConstraints": vec![json!({"type": "distinctInstance"}); 11]})).await;
+    create(&world, json!({"placementStrategy": vec![strategy; 5]})).await;
 }
 
 // spec: 15-029, 15-031
@@ -190,7 +211,9 @@ async fn services_are_listed_by_filter_and_in_pages() {
     let world = world().await;
     for number in 0..12 {
         let strategy = if number == 0 { "DAEMON" } else { "REPLICA" };
-        let own = json!({"serviceName": format!("s{number:02}"), "schedulingStrategy": strategy});
+        let desired = (number > 0).then_some(1);
+        let own =
+            json!({"serviceName": format!("s{number:02}"), "schedulingStrategy": strategy, "desiredCount": desired});
         create(&world, own).await;
     }
     let first = world.ok("ListServices", json!({})).await;

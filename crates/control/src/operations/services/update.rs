@@ -164,7 +164,7 @@ fn check_controller(record: &ServiceRecord, input: &UpdateServiceRequest) -> Res
     }
     if record.controller() == DeploymentControllerType::External && beyond {
         return Err(error::invalid_parameter_exception(
-            "With the EXTERNAL deployment controller, UpdateService changes only the desired count and the health check grace period: use task sets for the rest.",
+            "With the EXTERNAL deployment controller, UpdateService changes only the desired count, the placement constraints and strategies, the health check grace period, and which tags tasks get: use task sets for the rest.",
         ));
     }
     Ok(())

@@ -242,7 +242,7 @@ async fn a_daemon_leaves_an_instance_that_its_constraint_no_longer_selects() {
     let attribute = |value: &str| json!({"attributes": [{"name": "stack", "value": value, "targetId": instances[0]}]});
     world.ok("PutAttributes", attribute("prod")).await;
     let only = json!([{"type": "memberOf", "expression": "attribute:stack == prod"}]);
-    create(&world, json!({"schedulingStrategy": "DAEMON", "placementConstraints": only})).await;
+    create(&world, json!({"schedulingStrategy": "DAEMON", "desiredCount": null, "placementConstraints": only})).await;
     reconcile(&world).await;
     assert_eq!(tasks(&world).await.len(), 1);
     world.ok("PutAttributes", attribute("dev")).await;
