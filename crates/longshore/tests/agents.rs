@@ -197,7 +197,7 @@ fn tasks_of_a_scaled_capacity_provider_wait_until_an_agent_joins_for_it() {
     }
     let id = tasks[0].rsplit('/').next().unwrap();
     let table = server.longshore_ok(&["ps"]);
-    assert!(table.contains(id) && table.contains("PROVISIONING"), "{table}");
+    assert!(table.contains(id) && table.contains("waiting for capacity of the capacity provider burst"), "{table}");
     let why = server.longshore_ok(&["explain", &tasks[0]]);
     assert!(why.contains("waiting for capacity of the capacity provider burst"), "{why}");
     assert!(why.contains("longshore agent --capacity-provider burst"), "{why}");

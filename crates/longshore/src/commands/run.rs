@@ -172,7 +172,10 @@ fn waiting_for(tasks: &[ecs::Task]) -> String {
         Some(task) if task.pull_started_at.is_some() && task.pull_stopped_at.is_none() => {
             ": pulling the image".to_owned()
         }
-        Some(task) => format!(": {}", task.last_status.as_deref().unwrap_or("PENDING")),
+        Some(task) => match tasks::wait_of(task) {
+            Some(wait) => format!(": {wait}"),
+            None => format!(": {}", task.last_status.as_deref().unwrap_or("PENDING")),
+        },
         None => String::new(),
     }
 }

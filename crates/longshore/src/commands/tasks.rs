@@ -54,6 +54,16 @@ fn ports_of(task: &ecs::Task) -> String {
     bindings.map(text).collect::<Vec<_>>().join(", ")
 }
 
+/// What a task that has no container instance waits for; `None` for one that does not wait.
+#[must_use]
+pub fn wait_of(task: &ecs::Task) -> Option<String> {
+    let placed = task.container_instance_arn.is_some() || task.launch_type == Some(ecs::LaunchType::Fargate);
+    if placed || task.last_status.as_deref() != Some("PROVISIONING") {
+        return None;
+    }
+    Some(format!("waiting for capacity of the capacity provider {}", task.capacity_provider_name.as_deref()?))
+}
+
 /// A task in a few members.
 #[must_use]
 pub fn summary(task: &ecs::Task) -> Value {
@@ -77,7 +87,7 @@ pub fn table(tasks: &[ecs::Task]) -> String {
             (Some("STOPPED"), [code, ..]) => format!("STOPPED ({code})"),
             (status, _) => status.unwrap_or("?").to_owned(),
         };
-        let note = task.stopped_reason.clone().unwrap_or_default();
+        let note = task.stopped_reason.clone().or_else(|| wait_of(task)).unwrap_or_default();
         vec![id_of(task).to_owned(), definition_of(task).to_owned(), status, ports_of(task), note]
     };
     output::table(&["TASK", "DEFINITION", "STATUS", "PORTS", "REASON"], &tasks.iter().map(row).collect::<Vec<_>>())

@@ -27,8 +27,11 @@ use crate::state::{ClusterState, ScopeState};
 const PASSED_FOR: Duration = Duration::from_secs(5 * 60);
 /// So long it holds them up after that.
 const HOLDS_FOR: Duration = Duration::from_secs(5 * 60);
-/// Kinds of waiting tasks that one look asks for a place; those behind them wait for a later look.
-const MAX_KINDS: usize = 50;
+/// Kinds of waiting tasks that one look asks for a place; those behind them come when some of these are gone. As many as
+/// may wait in a cluster by default.
+const MAX_KINDS: usize = 500;
+/// Kinds that one look asks whether they have a home, which takes a look at every container instance.
+const MAX_HOMES: usize = 20;
 
 /// The capacity providers among those of `capacity` for whose instances tasks wait.
 pub(super) fn growing(records: &ScopeState, capacity: &Capacity) -> Vec<String> {
@@ -192,7 +195,11 @@ impl<'a> Kinds<'a> {
             return false;
         }
         let (scope, records, cluster) = (self.scope, self.records, self.cluster);
+        let asked = self.known.iter().filter(|(_, home)| home.is_some()).count();
         let (known, home) = &mut self.known[kind];
+        if home.is_none() && asked == MAX_HOMES {
+            return false;
+        }
         *home.get_or_insert_with(|| has_a_home(scope, records, cluster, known))
     }
 }
