@@ -78,12 +78,13 @@ fn host_port(mode: Option<&NetworkMode>, mapping: &PortMapping) -> Option<u16> {
     port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
 }
 
+/// GPUs of a container. One that shares a GPU, or takes all that there are, needs one at least.
 fn gpus(container: &ContainerDefinition) -> i64 {
     let requirements = container.resource_requirements.as_deref().unwrap_or_default();
     requirements
         .iter()
         .filter(|requirement| requirement.r#type == Some(ResourceType::Gpu))
-        .filter_map(|requirement| requirement.value.as_deref()?.parse::<i64>().ok())
+        .map(|requirement| requirement.value.as_deref().and_then(|value| value.parse::<i64>().ok()).unwrap_or(1))
         .sum()
 }
 

@@ -2,11 +2,11 @@
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    Compatibility, ContainerDefinition, LogDriver, NetworkMode, PidMode, ResourceType, TaskDefinition,
+    Compatibility, ContainerDefinition, IsolationMode, LogDriver, NetworkMode, PidMode, ResourceType, TaskDefinition,
 };
 
 use super::attributes::is_ecr_image;
-use super::container::MAX_FARGATE_STOP_TIMEOUT;
+use super::container::{MAX_FARGATE_STOP_TIMEOUT, MIN_FARGATE_TIMEOUT};
 use super::defaults::invalid_task_size;
 use super::{is_windows, list, name, network_mode, refuse, size, text};
 
@@ -19,6 +19,7 @@ const FARGATE_CAPABILITY: &str = "SYS_PTRACE";
 /// EXTERNAL and MANAGED_INSTANCES too where they fit, since it has them.
 pub(super) fn check(definition: &TaskDefinition) -> Result<Vec<Compatibility>, ServiceError> {
     let required = list(&definition.requires_compatibilities);
+    let managed_only = only_on_managed_instances(definition);
     let fargate = fargate_obstacle(definition);
     let requires = |wanted: Compatibility| required.contains(&wanted);
     if !fits_container_instance(definition)
@@ -30,8 +31,8 @@ pub(super) fn check(definition: &TaskDefinition) -> Result<Vec<Compatibility>, S
     let as_in_guide = required == [Compatibility::Ec2];
     let mut compatible = Vec::new();
     for (launch_type, obstacle, is_listed) in [
-        (Compatibility::External, external_obstacle(definition), !as_in_guide),
-        (Compatibility::Ec2, None, true),
+        (Compatibility::External, managed_only.clone().or_else(|| external_obstacle(definition)), !as_in_guide),
+        (Compatibility::Ec2, managed_only, true),
         (Compatibility::ManagedInstances, managed_instances_obstacle(definition), !as_in_guide),
         (Compatibility::Fargate, fargate, true),
     ] {
@@ -41,7 +42,26 @@ pub(super) fn check(definition: &TaskDefinition) -> Result<Vec<Compatibility>, S
             _ => {}
         }
     }
-    Ok(compatible)
+    match managed_instances_obstacle(definition) {
+        // What needs managed instances and has a member that they do not take runs nowhere.
+        Some(obstacle) if compatible.is_empty() => Err(obstacle),
+        _ => Ok(compatible),
+    }
+}
+
+/// What keeps `definition` from running anywhere but on managed instances; none when it can.
+fn only_on_managed_instances(definition: &TaskDefinition) -> Option<ServiceError> {
+    let needs = |what: &str| Some(refuse(format!("{what} is supported on managed instances only.")));
+    let trusted = definition.trusted_execution_configuration.as_ref().and_then(|it| it.isolation_mode.as_ref());
+    if let Some(mode) = trusted.filter(|mode| **mode != IsolationMode::Shared) {
+        return needs(&format!("The isolationMode {}", mode.as_str()));
+    }
+    let containers = list(&definition.container_definitions);
+    let mut requirements = containers.iter().flat_map(|each| list(&each.resource_requirements));
+    if requirements.any(|each| each.r#type == Some(ResourceType::NeuronDevice)) {
+        return needs("The resource type NeuronDevice");
+    }
+    None
 }
 
 fn fits_container_instance(definition: &TaskDefinition) -> bool {
@@ -52,6 +72,11 @@ fn fits_container_instance(definition: &TaskDefinition) -> bool {
 fn external_obstacle(definition: &TaskDefinition) -> Option<ServiceError> {
     if network_mode(definition) == NetworkMode::Awsvpc {
         return Some(refuse("External instances do not support network mode 'awsvpc'."));
+    }
+    let containers = list(&definition.container_definitions);
+    let mut requirements = containers.iter().flat_map(|each| list(&each.resource_requirements));
+    if requirements.any(|each| each.sharing_strategy.is_some()) {
+        return Some(refuse("External instances do not support GPU sharing."));
     }
     let efs = list(&definition.volumes).iter().any(|volume| volume.efs_volume_configuration.is_some());
     efs.then(|| refuse("External instances do not support efsVolumeConfiguration."))
@@ -121,7 +146,8 @@ pub fn fargate_obstacle(definition: &TaskDefinition) -> Option<ServiceError> {
     if definition.network_mode != Some(NetworkMode::Awsvpc) {
         return Some(refuse("Fargate only supports network mode ‘awsvpc’."));
     }
-    task_size(definition)
+    only_on_managed_instances(definition)
+        .or_else(|| task_size(definition))
         .or_else(|| task_members(definition))
         .or_else(|| list(&definition.container_definitions).iter().find_map(|each| container(each, definition)))
         .or_else(|| volumes(definition))
@@ -231,6 +257,20 @@ fn container(container: &ContainerDefinition, definition: &TaskDefinition) -> Op
     if container.stop_timeout.is_some_and(|seconds| seconds > MAX_FARGATE_STOP_TIMEOUT) {
         return Some(refuse(format!(
             "The stopTimeout of container '{}' is more than the {MAX_FARGATE_STOP_TIMEOUT} seconds that Fargate allows.",
+            name(container)
+        )));
+    }
+    for (member, timeout) in [("startTimeout", container.start_timeout), ("stopTimeout", container.stop_timeout)] {
+        if let Some(seconds) = timeout.filter(|seconds| *seconds < MIN_FARGATE_TIMEOUT) {
+            return Some(refuse(format!(
+                "The {member} of container '{}' is {seconds} seconds; Fargate allows {MIN_FARGATE_TIMEOUT} at least.",
+                name(container)
+            )));
+        }
+    }
+    if let Some(seconds) = container.start_timeout.filter(|seconds| *seconds > MAX_FARGATE_STOP_TIMEOUT) {
+        return Some(refuse(format!(
+            "The startTimeout of container '{}' is {seconds} seconds, more than the {MAX_FARGATE_STOP_TIMEOUT} that Fargate allows.",
             name(container)
         )));
     }

@@ -9,6 +9,12 @@ use crate::names;
 pub const MIN_MEMORY_MIB: i32 = 4;
 /// Longest stop timeout on Fargate, in seconds.
 pub(super) const MAX_FARGATE_STOP_TIMEOUT: i32 = 120;
+/// Shortest start and stop timeout on Fargate, in seconds.
+pub(super) const MIN_FARGATE_TIMEOUT: i32 = 2;
+/// What a container says that takes all devices of a kind.
+pub(super) const ALL: &str = "ALL";
+/// Most credential specifications of a container.
+const MAX_CREDENTIAL_SPECS: usize = 1;
 
 /// Name and image: what everything else is said about.
 pub(super) fn names(container: &ContainerDefinition) -> Check {
@@ -74,6 +80,7 @@ pub(super) fn check(container: &ContainerDefinition, definition: &TaskDefinition
         user_name(user, container)?;
     }
     resource_requirements(container, definition)?;
+    credential_specs(container)?;
     if is_windows(definition) {
         windows(container)?;
     }
@@ -158,19 +165,74 @@ pub(super) fn resource_requirements(container: &ContainerDefinition, definition:
         .try_for_each(|requirement| resource_requirement(requirement, container, definition))
 }
 
+/// What containers ask for together: they share GPUs all in the same way, and one of them has the Neuron devices.
+pub(super) fn devices(definition: &TaskDefinition) -> Check {
+    let containers = list(&definition.container_definitions);
+    let asks = |container: &ContainerDefinition, kind: ResourceType| {
+        list(&container.resource_requirements).iter().any(|each| each.r#type == Some(kind.clone()))
+    };
+    let on_gpu = containers.iter().flat_map(|each| list(&each.resource_requirements));
+    let on_gpu: Vec<_> = on_gpu.filter(|each| each.r#type == Some(ResourceType::Gpu)).collect();
+    let sharing = on_gpu.iter().filter(|each| each.sharing_strategy.is_some()).count();
+    if sharing != 0 && sharing != on_gpu.len() {
+        return Err(refuse(
+            "The containers of a task definition that require GPUs must all give a value, or all a sharingStrategy.",
+        ));
+    }
+    if containers.iter().filter(|each| asks(each, ResourceType::NeuronDevice)).count() > 1 {
+        return Err(refuse("Only one container of a task definition can require NeuronDevice resources."));
+    }
+    Ok(())
+}
+
+/// Credential specifications are named by ARN behind a scheme.
+fn credential_specs(container: &ContainerDefinition) -> Check {
+    let specs = list(&container.credential_specs);
+    if specs.len() > MAX_CREDENTIAL_SPECS {
+        let why = format!("{} specifications are more than {MAX_CREDENTIAL_SPECS}", specs.len());
+        return Err(setting("credentialSpecs", container, why));
+    }
+    let well_formed = |spec: &&String| {
+        let rest = spec.strip_prefix("credentialspecdomainless:").or_else(|| spec.strip_prefix("credentialspec:"));
+        rest.is_some_and(|arn| arn.starts_with("arn:"))
+    };
+    match specs.iter().find(|spec| !well_formed(spec)) {
+        Some(spec) => {
+            let why = format!("'{spec}' is neither credentialspec:ARN nor credentialspecdomainless:ARN");
+            Err(setting("credentialSpecs", container, why))
+        }
+        None => Ok(()),
+    }
+}
+
 fn resource_requirement(
     requirement: &ResourceRequirement,
     container: &ContainerDefinition,
     definition: &TaskDefinition,
 ) -> Check {
     let value = text(&requirement.value);
+    let wrong = |why: &str| Err(setting("resourceRequirements", container, why));
+    if let Some(strategy) = &requirement.sharing_strategy {
+        if requirement.r#type != Some(ResourceType::Gpu) {
+            return wrong("a sharingStrategy is for GPUs only");
+        }
+        if requirement.value.is_some() {
+            return wrong("a GPU has a value or a sharingStrategy, not both");
+        }
+        if strategy.nvidia_mps.is_none() {
+            return wrong("sharingStrategy must have exactly one member: give nvidiaMps");
+        }
+        return Ok(());
+    }
     match &requirement.r#type {
         Some(ResourceType::Gpu) => {
-            let count = value.parse::<u32>().ok().filter(|count| *count > 0);
-            // A shared GPU is asked for by its sharing strategy instead of a count.
-            if count.is_none() && !(value.is_empty() && requirement.sharing_strategy.is_some()) {
-                return Err(setting("resourceRequirements", container, format!("'{value}' is no number of GPUs")));
+            let is_count = value.parse::<u32>().is_ok_and(|count| count > 0);
+            if !is_count && value != ALL {
+                return wrong(&format!("'{value}' is no number of GPUs"));
             }
+        }
+        Some(ResourceType::NeuronDevice) if value != ALL => {
+            return wrong(&format!("'{value}' is not valid for NeuronDevice: use {ALL}"));
         }
         Some(ResourceType::InferenceAccelerator) => {
             let declared = list(&definition.inference_accelerators);

@@ -23,7 +23,7 @@ use std::ops::RangeInclusive;
 
 use longshore_api::ServiceError;
 use longshore_api::ecs::{
-    ContainerDefinition, NetworkMode, OSFamily, RegisterTaskDefinitionRequest, TaskDefinition,
+    ContainerDefinition, IsolationMode, NetworkMode, OSFamily, RegisterTaskDefinitionRequest, TaskDefinition,
     TaskDefinitionPlacementConstraintType, error,
 };
 
@@ -86,6 +86,7 @@ pub fn validate_and_normalise(
     for container in list(&definition.container_definitions) {
         container::check(container, &definition, limits)?;
     }
+    container::devices(&definition)?;
     task_sums(&definition)?;
     network::check(&definition)?;
     dependencies::check(&definition)?;
@@ -183,6 +184,12 @@ fn task(definition: &TaskDefinition, limits: &Limits) -> Check {
         ));
     }
     placement_constraints(definition, limits)?;
+    if let Some(trusted) = &definition.trusted_execution_configuration
+        && trusted.isolation_mode == Some(IsolationMode::ConfidentialSandbox)
+        && text(&trusted.attestation_policy).is_empty()
+    {
+        return Err(refuse("The isolationMode CONFIDENTIAL_SANDBOX needs an attestationPolicy."));
+    }
     let storage = definition.ephemeral_storage.as_ref().and_then(|storage| storage.size_in_gi_b);
     if let Some(size) = storage.filter(|size| !EPHEMERAL_STORAGE_GIB.contains(size)) {
         return Err(refuse(format!(

@@ -27,6 +27,7 @@ pub(super) fn check(definition: &TaskDefinition) -> Check {
         if mappings.iter().filter(|mapping| mapping.container_port_range.is_some()).count() > MAX_PORT_RANGES {
             return Err(setting("portMappings", container, format!("more than {MAX_PORT_RANGES} port ranges")));
         }
+        container_ports(container, mappings)?;
         for mapping in mappings {
             if let Some(ports) = port_mapping(mapping, container, &mode)? {
                 if let Some(port) = host_ports.iter().find_map(|earlier| earlier.overlap(&ports)) {
@@ -50,6 +51,24 @@ pub(super) fn check(definition: &TaskDefinition) -> Check {
         Some(proxy) => proxy_configuration(proxy, definition, &mode),
         None => Ok(()),
     }
+}
+
+/// Within a container a range may not cover a port that another mapping has.
+fn container_ports(container: &ContainerDefinition, mappings: &[PortMapping]) -> Check {
+    let mut claimed: Vec<(bool, HostPorts)> = Vec::new();
+    for mapping in mappings {
+        let range = mapping.container_port_range.as_deref().and_then(port_range);
+        let Some((first, last)) = range.or(mapping.container_port.map(|port| (port, port))) else { continue };
+        let protocol = mapping.protocol.clone().unwrap_or(TransportProtocol::Tcp);
+        let (ranged, ports) = (range.is_some(), HostPorts { protocol, first, last });
+        let twice = claimed.iter().filter(|(other, _)| ranged || *other);
+        if let Some(port) = twice.filter_map(|(_, earlier)| earlier.overlap(&ports)).next() {
+            let why = format!("the port {port} of a containerPortRange is in another mapping, too");
+            return Err(setting("portMappings", container, why));
+        }
+        claimed.push((ranged, ports));
+    }
+    Ok(())
 }
 
 /// Host ports that a mapping claims, inclusive.
@@ -76,6 +95,10 @@ fn port_mapping(
     let protocol = mapping.protocol.clone().unwrap_or(TransportProtocol::Tcp);
     let mapped = !matches!(mode, NetworkMode::Awsvpc | NetworkMode::Host);
     if let Some(range) = &mapping.container_port_range {
+        if *mode == NetworkMode::Host {
+            let why = "a containerPortRange needs network mode bridge or awsvpc";
+            return Err(setting("portMappings", container, why));
+        }
         if mapping.container_port.is_some() || mapping.host_port.is_some_and(|port| port != 0) {
             let why = "a mapping with containerPortRange can't have a containerPort or a hostPort";
             return Err(setting("portMappings", container, why));

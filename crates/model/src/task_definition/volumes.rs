@@ -1,7 +1,8 @@
 //! Volumes and where they are mounted.
 
 use longshore_api::ecs::{
-    EFSAuthorizationConfigIAM, EFSTransitEncryption, EFSVolumeConfiguration, Scope, TaskDefinition, Volume,
+    EFSAuthorizationConfigIAM, EFSTransitEncryption, EFSVolumeConfiguration, S3FilesVolumeConfiguration, Scope,
+    TaskDefinition, Volume,
 };
 
 use super::container::setting;
@@ -60,10 +61,37 @@ fn configuration(volume: &Volume) -> Check {
     {
         return Err(refuse(format!("Volume '{name}' has scope task: autoprovision must be false or left out.")));
     }
+    if let Some(s3files) = &volume.s3files_volume_configuration {
+        s3files_configuration(s3files, name)?;
+    }
     match &volume.efs_volume_configuration {
         Some(efs) => efs_configuration(efs, name),
         None => Ok(()),
     }
+}
+
+/// An access point has a root directory of its own: the configuration's must be left out or `/`.
+fn check_root(directory: Option<&str>, name: &str) -> Check {
+    match directory.filter(|directory| !matches!(*directory, "" | "/")) {
+        Some(directory) => Err(refuse(format!(
+            "Volume '{name}' uses an access point: its rootDirectory must be left out or '/', not '{directory}'."
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn s3files_configuration(s3files: &S3FilesVolumeConfiguration, name: &str) -> Check {
+    let file_system = text(&s3files.file_system_arn);
+    if !file_system.starts_with("arn:") {
+        return Err(refuse(format!(
+            "Volume '{name}' needs the full ARN of a file system in its s3filesVolumeConfiguration, not '{file_system}'."
+        )));
+    }
+    let Some(access_point) = s3files.access_point_arn.as_deref() else { return Ok(()) };
+    if !access_point.starts_with("arn:") {
+        return Err(refuse(format!("Volume '{name}' needs the full ARN of its access point, not '{access_point}'.")));
+    }
+    check_root(s3files.root_directory.as_deref(), name)
 }
 
 fn efs_configuration(efs: &EFSVolumeConfiguration, name: &str) -> Check {
@@ -80,6 +108,9 @@ fn efs_configuration(efs: &EFSVolumeConfiguration, name: &str) -> Check {
         return Err(refuse(format!(
             "Volume '{name}' uses an access point or IAM authorization: transitEncryption must be ENABLED."
         )));
+    }
+    if efs.authorization_config.as_ref().is_some_and(|config| config.access_point_id.is_some()) {
+        check_root(efs.root_directory.as_deref(), name)?;
     }
     Ok(())
 }

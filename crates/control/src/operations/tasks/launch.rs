@@ -267,7 +267,7 @@ impl<'a> Launch<'a> {
 fn wanted_gpus(definition: &ecs::ContainerDefinition) -> usize {
     let requirements = definition.resource_requirements.as_deref().unwrap_or_default();
     let wanted = requirements.iter().filter(|requirement| requirement.r#type == Some(ecs::ResourceType::Gpu));
-    wanted.filter_map(|requirement| requirement.value.as_deref()?.parse::<usize>().ok()).sum()
+    wanted.map(|it| it.value.as_deref().and_then(|value| value.parse::<usize>().ok()).unwrap_or(1)).sum()
 }
 
 fn container(definition: &ecs::ContainerDefinition, random: &dyn Random) -> ContainerRecord {

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{accepts_container, and_container, base, refusal, refuses_container, registered, with, with_container};
 
@@ -308,6 +308,40 @@ fn a_gpu_requirement_is_a_number_of_gpus() {
     refuses_container(
         &base(),
         &[(gpus("0"), "'0' is no number of GPUs"), (gpus("all"), "no number of GPUs"), (gpus("-1"), "no number")],
+    );
+}
+
+#[test]
+fn gpus_are_counted_shared_or_all() {
+    let requires = |requirement: Value| json!({"resourceRequirements": [requirement]});
+    let share = json!({"nvidiaMps": {"memory": 512}});
+    accepts_container(
+        &base(),
+        &[requires(json!({"type": "GPU", "value": "ALL"})), requires(json!({"type": "GPU", "sharingStrategy": share}))],
+    );
+    refuses_container(
+        &base(),
+        &[
+            (requires(json!({"type": "GPU", "value": "1", "sharingStrategy": share})), "not both"),
+            (requires(json!({"type": "GPU", "sharingStrategy": {}})), "exactly one member"),
+            (requires(json!({"type": "NeuronDevice", "sharingStrategy": share})), "for GPUs only"),
+            (requires(json!({"type": "NeuronDevice", "value": "1"})), "use ALL"),
+        ],
+    );
+    let shared = with_container(base(), requires(json!({"type": "GPU", "sharingStrategy": share})));
+    let mut counted = requires(json!({"type": "GPU", "value": "1"}));
+    counted["name"] = json!("other");
+    assert!(refusal(&and_container(shared, counted)).contains("must all give a value, or all a sharingStrategy"));
+}
+
+#[test]
+fn a_container_has_one_credential_specification() {
+    let specs = |specs: Value| json!({ "credentialSpecs": specs });
+    let (arn, domainless) = ("credentialspec:arn:aws:s3:::b/k", "credentialspecdomainless:arn:aws:s3:::b/k");
+    accepts_container(&base(), &[specs(json!([arn])), specs(json!([domainless])), specs(json!([]))]);
+    refuses_container(
+        &base(),
+        &[(specs(json!([arn, domainless])), "2 specifications"), (specs(json!(["k"])), "'k' is neither")],
     );
 }
 

@@ -56,6 +56,34 @@ fn managed_instances_have_no_bridge() {
 }
 
 #[test]
+fn neuron_devices_and_sandboxes_are_for_managed_instances_only() {
+    let on_host = with(base(), json!({"networkMode": "host"}));
+    let neuron = json!({"resourceRequirements": [{"type": "NeuronDevice", "value": "ALL"}]});
+    let sandbox = json!({"trustedExecutionConfiguration": {"isolationMode": "ISOLATED_SANDBOX"}});
+    for (own, what) in
+        [(with_container(on_host.clone(), neuron.clone()), "NeuronDevice"), (with(on_host.clone(), sandbox), "SANDBOX")]
+    {
+        assert_eq!(compatibilities(&own), json!(["MANAGED_INSTANCES"]), "{what}");
+        for launch_type in ["EC2", "EXTERNAL", "FARGATE"] {
+            let refused = refusal(&with(own.clone(), json!({"requiresCompatibilities": [launch_type]})));
+            assert!(refused.contains("supported on managed instances only") || launch_type == "FARGATE", "{refused}");
+        }
+    }
+    assert!(refusal(&with_container(base(), neuron.clone())).contains("network mode 'bridge'"));
+    let two = and_container(with_container(on_host.clone(), neuron.clone()), with(neuron, json!({"name": "other"})));
+    assert!(refusal(&two).contains("Only one container"));
+    let confidential = json!({"trustedExecutionConfiguration": {"isolationMode": "CONFIDENTIAL_SANDBOX"}});
+    assert!(refusal(&with(on_host.clone(), confidential)).contains("attestationPolicy"));
+    let shared = json!({"trustedExecutionConfiguration": {"isolationMode": "SHARED"}});
+    assert_eq!(compatibilities(&with(on_host, shared)), json!(["EXTERNAL", "EC2", "MANAGED_INSTANCES"]));
+    let sharing = json!([{"type": "GPU", "sharingStrategy": {"nvidiaMps": {"memory": 1}}}]);
+    let sharing = with_container(base(), json!({ "resourceRequirements": sharing }));
+    assert_eq!(compatibilities(&sharing), json!(["EC2"]));
+    let external = with(sharing, json!({"requiresCompatibilities": ["EXTERNAL"]}));
+    assert_eq!(refusal(&external), "External instances do not support GPU sharing.");
+}
+
+#[test]
 fn managed_instances_do_not_take_every_member() {
     let managed = || with(base(), json!({"requiresCompatibilities": ["MANAGED_INSTANCES"], "networkMode": "host"}));
     let volume = |volume: Value| with(managed(), json!({"volumes": [volume]}));
@@ -257,6 +285,12 @@ fn fargate_needs_an_execution_role_for_logs_and_ecr() {
 fn fargate_stops_within_two_minutes() {
     registered(&with_container(fargate(), json!({"stopTimeout": 120})));
     not_for_fargate(|document| with_container(document, json!({"stopTimeout": 121})), "120 seconds");
+    for member in ["startTimeout", "stopTimeout"] {
+        let short = |document| with_container(document, json!({ member: 1 }));
+        not_for_fargate(short, "Fargate allows 2 at least");
+        registered(&with_container(fargate(), json!({ member: 2 })));
+    }
+    not_for_fargate(|document| with_container(document, json!({"startTimeout": 121})), "startTimeout");
 }
 
 #[test]

@@ -103,10 +103,15 @@ fn port_ranges_are_two_ports_in_order() {
         ],
     );
     let overlapping = ports(json!([{"containerPortRange": "80-90"}, {"containerPort": 85}]));
-    assert_eq!(
-        refusal(&with_container(mode("awsvpc"), overlapping)),
-        "TCP host port '85' is mapped multiple times in task."
-    );
+    let ranges = ports(json!([{"containerPortRange": "80-90"}, {"containerPortRange": "90-95"}]));
+    for document in [mode("awsvpc"), base()] {
+        assert!(refusal(&with_container(document.clone(), overlapping.clone())).contains("the port 85 of a"));
+        assert!(refusal(&with_container(document, ranges.clone())).contains("the port 90 of a"));
+    }
+    let apart = json!([{"containerPortRange": "80-90"}, {"containerPort": 85, "protocol": "udp"}]);
+    accepts_container(&base(), &[ports(apart)]);
+    let on_host = with_container(mode("host"), ports(json!([{"containerPortRange": "80-90"}])));
+    assert!(refusal(&on_host).contains("needs network mode bridge or awsvpc"));
 }
 
 #[test]

@@ -53,6 +53,23 @@ fn only_shared_docker_volumes_are_provisioned_automatically() {
     }
 }
 
+#[test]
+fn s3_files_are_named_by_arn() {
+    let arn = "arn:aws:s3files:eu-west-1:123456789012:file-system/fs-1";
+    let point = "arn:aws:s3files:eu-west-1:123456789012:file-system/fs-1/access-point/fsap-1";
+    let s3files = |change| json!({"s3filesVolumeConfiguration": with(json!({"fileSystemArn": arn}), change)});
+    answered(s3files(json!({"rootDirectory": "/srv"})));
+    answered(s3files(json!({"accessPointArn": point, "rootDirectory": "/"})));
+    refuses_task(
+        &base(),
+        &[
+            (volume(s3files(json!({"fileSystemArn": "fs-1"}))), "full ARN of a file system"),
+            (volume(s3files(json!({"accessPointArn": "fsap-1"}))), "full ARN of its access point"),
+            (volume(s3files(json!({"accessPointArn": point, "rootDirectory": "/srv"}))), "not '/srv'"),
+        ],
+    );
+}
+
 // spec: 05-145
 #[test]
 fn efs_authorization_needs_transit_encryption() {
@@ -68,7 +85,11 @@ fn efs_authorization_needs_transit_encryption() {
             (volume(efs(json!({"fileSystemId": ""}))), "needs a fileSystemId"),
         ],
     );
-    answered(efs(with(access_point, json!({"transitEncryption": "ENABLED"}))));
+    let encrypted = with(access_point, json!({"transitEncryption": "ENABLED"}));
+    answered(efs(encrypted.clone()));
+    answered(efs(with(encrypted.clone(), json!({"rootDirectory": "/"}))));
+    let rooted = volume(efs(with(encrypted, json!({"rootDirectory": "/srv"}))));
+    refuses_task(&base(), &[(rooted, "must be left out or '/', not '/srv'")]);
     answered(efs(json!({"authorizationConfig": {"iam": "DISABLED"}})));
 }
 
