@@ -4,6 +4,7 @@
 //! that copy, whose connected agents do at once what they are told and whose tasks are all healthy as soon as they may
 //! be. Functions of lifecycle hooks succeed. What keeps the copy from becoming steady keeps the service from it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,7 @@ fn copy(state: &State, scope: &Scope, cluster: &ClusterState, name: &str, more: 
         list.extend(revision.map(|it| Change::PutTaskDefinition(scope.clone(), it.clone())));
     }
     let mut tasks = Vec::new();
+    let mut homes: BTreeSet<Id> = clusters.iter().map(|it| it.record.id).collect();
     for home in clusters {
         let own = home.record.id == cluster.record.id;
         for instance in home.instances.values().filter(|it| own || it.is_lent()) {
@@ -135,8 +137,14 @@ fn copy(state: &State, scope: &Scope, cluster: &ClusterState, name: &str, more: 
             let id = instance.record.id;
             list.push(Change::PutContainerInstance(scope.clone(), instance.record.clone()));
             list.push(Change::AgentConnected(scope.clone(), home.record.id, id, instance.agent_connected()));
-            let there = records.tasks_on(home, instance).map(|(_, task)| task);
-            tasks.extend(there.filter(|task| task.last_status != TaskStatus::Stopped).cloned());
+            let there = records.tasks_on(home, instance);
+            for (of, task) in there.filter(|(_, task)| task.last_status != TaskStatus::Stopped) {
+                // A lent machine runs Fargate tasks of other clusters, too.
+                if homes.insert(of.record.id) {
+                    list.push(put(of.record.clone()));
+                }
+                tasks.push(task.clone());
+            }
         }
     }
     list.extend(tasks.into_iter().map(|task| Change::PutTask(scope.clone(), task)));

@@ -77,6 +77,24 @@ async fn steady(own: Json) -> World {
 }
 
 #[tokio::test]
+async fn a_machine_that_runs_fargate_tasks_of_another_cluster_is_planned_with() {
+    let world = world().await;
+    world.instance(1000, 1000, &[("ecs.longshore.fargate", "also")]).await;
+    world.ok("CreateCluster", json!({"clusterName": "other"})).await;
+    let subnets: Vec<String> =
+        longshore_model::vpc::default_subnets(&world.scope()).into_iter().take(1).map(|subnet| subnet.id).collect();
+    let main = json!({"name": "main", "image": "busybox"});
+    let far = json!({"family": "far", "containerDefinitions": [main], "networkMode": "awsvpc", "cpu": "256",
+        "memory": "512", "requiresCompatibilities": ["FARGATE"]});
+    world.ok("RegisterTaskDefinition", far).await;
+    let input = json!({"cluster": "other", "taskDefinition": "far", "launchType": "FARGATE",
+        "networkConfiguration": {"awsvpcConfiguration": {"subnets": subnets}}});
+    assert_eq!(world.ok("RunTask", input).await["failures"], json!([]));
+    let plan = world.plan_create(service(json!({}))).await;
+    assert_eq!(plan.converges, Some(true), "{plan:?}");
+}
+
+#[tokio::test]
 async fn a_plan_of_a_service_says_where_its_tasks_would_go_and_makes_nothing() {
     let world = world().await;
     let plan = world.plan_create(service(json!({}))).await;
