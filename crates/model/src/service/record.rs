@@ -195,6 +195,9 @@ pub struct DeploymentRecord {
     /// Tasks that ended without ever running.
     #[serde(default)]
     pub failed_tasks: i32,
+    /// How many of its tasks worked when the last one failed: more than that, and one has become healthy since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_at_failure: Option<usize>,
     /// Of these, the last ones in a row: what throttles.
     #[serde(default)]
     pub failures_in_a_row: u32,
@@ -214,5 +217,23 @@ impl DeploymentRecord {
     #[must_use]
     pub fn number(&self) -> &str {
         self.id.rsplit('/').next().unwrap_or(&self.id)
+    }
+
+    /// Counts a task that failed while so many others worked.
+    pub fn fail_one(&mut self, healthy: usize) {
+        self.failed_tasks += 1;
+        self.healthy_at_failure = Some(healthy);
+    }
+
+    /// Forgets the failures when a task has become healthy since the last one.
+    pub fn note_healthy(&mut self, healthy: usize) {
+        if self.healthy_at_failure.is_none_or(|then| healthy > then) && healthy > 0 {
+            self.forget_failures();
+        }
+    }
+
+    /// Starts to count failures anew; what throttles stays.
+    pub fn forget_failures(&mut self) {
+        (self.failed_tasks, self.healthy_at_failure) = (0, None);
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn deployment(
         rollout_state: DeploymentRolloutState::InProgress,
         rollout_reason: format!("ECS deployment {id} in progress."),
         failed_tasks: 0,
+        healthy_at_failure: None,
         failures_in_a_row: 0,
         counted: None,
         retry_at: None,

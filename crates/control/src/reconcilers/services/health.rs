@@ -50,11 +50,17 @@ impl Work<'_> {
         balancers.iter().filter_map(asked).collect()
     }
 
-    /// Stops tasks that fail their checks; others take their place.
+    /// Stops tasks that fail their checks; others take their place. Where those can come first, it only marks them.
     pub(super) fn replace_unhealthy(&mut self) {
         let bad: Vec<(usize, Ailment)> = (0..self.live.len()).filter_map(|at| Some((at, self.ailment(at)?))).collect();
+        let starts_first = self.starts_first();
         for (at, ailment) in bad {
             let (of, counts) = (self.live[at].of, self.live[at].is_new(0));
+            if starts_first && counts {
+                self.say_since(self.live[at].task.times.started, &ailment.message);
+                self.live[at].ails = Some(ailment.cause);
+                continue;
+            }
             if !self.stop_one(at, &ailment.cause) {
                 return;
             }

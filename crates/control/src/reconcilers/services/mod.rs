@@ -8,6 +8,7 @@ mod expiry;
 mod health;
 pub(crate) mod launch;
 mod rebalance;
+mod replace;
 mod rollout;
 mod signals;
 mod stages;
@@ -24,6 +25,8 @@ mod tests_health;
 mod tests_hooks;
 #[cfg(test)]
 mod tests_placement;
+#[cfg(test)]
+mod tests_replace;
 #[cfg(test)]
 mod tests_rules;
 #[cfg(test)]

@@ -65,6 +65,7 @@ impl Work<'_> {
     /// themselves as soon as they ran count against a deployment that goes on (guide chapter 17: they don't throttle).
     pub(super) fn count_failures(&mut self, of: usize) {
         let (resets, settle) = (self.resets_on_healthy_task(), self.limits.settle);
+        let proven = self.live.iter().filter(|it| it.is_new(of) && it.proven).count();
         let Some(primary) = self.record.source_mut(of) else { return };
         let mine = self.ended.iter().filter(|(by, _)| *by == of);
         let mut ended: Vec<(Timestamp, Id, bool, bool)> = mine
@@ -79,16 +80,21 @@ impl Work<'_> {
         let goes_on = primary.rollout_state == DeploymentRolloutState::InProgress;
         for (at, id, failed, crashed) in ended {
             primary.counted = Some((at, id));
-            primary.failed_tasks += i32::from(failed || (crashed && goes_on));
+            if failed || (crashed && goes_on) {
+                primary.fail_one(proven);
+            }
             primary.failures_in_a_row = if failed { primary.failures_in_a_row + 1 } else { 0 };
             primary.retry_at = throttle(primary.failures_in_a_row).map(|wait| at.plus(wait));
         }
-        let runs = self.live.iter().any(|it| it.is_new(of) && it.task.last_status == TaskStatus::Running);
+        // What has run all the time says nothing about whether tasks start.
+        let counted = primary.counted.map(|(at, _)| at);
+        let begun = |it: &Live<'_>| it.is_new(of) && it.task.times.started.is_some_and(|at| Some(at) >= counted);
+        let runs = self.live.iter().any(|it| begun(it) && it.task.last_status == TaskStatus::Running);
         if runs && primary.failures_in_a_row > 0 {
             (primary.failures_in_a_row, primary.retry_at) = (0, None);
         }
-        if resets && self.live.iter().any(|it| it.is_new(of) && it.proven) {
-            primary.failed_tasks = 0;
+        if resets {
+            primary.note_healthy(proven);
         }
         let impaired = before.is_none() && throttle(primary.failures_in_a_row).is_some();
         self.note_failures();
@@ -105,9 +111,10 @@ impl Work<'_> {
 
     /// Counts a task of the PRIMARY deployment that is stopped because it is not healthy.
     pub(super) fn count_unhealthy(&mut self) {
+        let proven = self.live.iter().filter(|it| it.is_new(0) && it.proven).count();
         let Some(primary) = self.record.deployments.first_mut() else { return };
         if primary.rollout_state == DeploymentRolloutState::InProgress {
-            primary.failed_tasks += 1;
+            primary.fail_one(proven);
             self.note_failures();
         }
     }
@@ -216,7 +223,8 @@ impl Work<'_> {
         back.rollout_state = DeploymentRolloutState::InProgress;
         back.rollout_reason = format!("{cause}: rolling back to deploymentId {}.", back.id);
         (back.desired_count, back.updated_at) = (desired, self.now);
-        (back.failed_tasks, back.failures_in_a_row, back.retry_at) = (0, 0, None);
+        back.forget_failures();
+        (back.failures_in_a_row, back.retry_at) = (0, None);
         let message = format!("rolling back to (deployment {}).", back.id);
         deployments.insert(0, back);
         self.say(&message);
@@ -227,17 +235,24 @@ impl Work<'_> {
         if self.is_staged() {
             return;
         }
+        let restored = self.restorable().map(|it| self.record.deployments[it.of].id.clone());
         let live = &self.live;
         let mut first = true;
         self.record.deployments.retain(|deployment| {
             std::mem::take(&mut first)
+                || restored.as_ref() == Some(&deployment.id)
                 || live.iter().any(|it| it.task.started_by.as_deref() == Some(&deployment.id) && it.there)
         });
         let (now, desired) = (self.now, self.record.desired_count);
         for (at, deployment) in self.record.deployments.iter_mut().enumerate() {
             let mine = |it: &&Live<'_>| it.wanted && it.task.started_by.as_deref() == Some(&deployment.id);
             let old = i32::try_from(live.iter().filter(mine).count()).unwrap_or(i32::MAX);
-            let wanted = if at == 0 { desired } else { old };
+            let kept = restored.as_ref() == Some(&deployment.id);
+            let wanted = match at {
+                0 => desired,
+                _ if kept => old.max(deployment.desired_count),
+                _ => old,
+            };
             if deployment.desired_count != wanted {
                 (deployment.desired_count, deployment.updated_at) = (wanted, now);
             }

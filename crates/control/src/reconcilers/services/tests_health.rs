@@ -119,13 +119,17 @@ async fn a_task_with_a_health_check_and_a_load_balancer_needs_both_to_be_well() 
 // spec: 15-051, 24-026
 #[tokio::test]
 async fn a_task_that_fails_its_load_balancer_is_replaced_after_the_grace_period() {
-    let (world, said) = balanced(json!({"healthCheckGracePeriodSeconds": 60})).await;
+    let own = json!({"healthCheckGracePeriodSeconds": 60, "availabilityZoneRebalancing": "DISABLED"});
+    let (world, said) = balanced(own).await;
     let bad = tasks(&world).await[0].clone();
     said.of(&bad, TargetHealth::Unhealthy("Health checks failed".to_owned()));
     world.clock.advance(Duration::from_secs(59));
     reconcile(&world, &said).await;
     assert_eq!(world.task(&bad["taskArn"]).await["desiredStatus"], "RUNNING");
     world.clock.advance(Duration::from_secs(1));
+    reconcile(&world, &said).await;
+    assert_eq!(tasks(&world).await.len(), 3, "the one in its place comes first");
+    agents_act(&world).await;
     reconcile(&world, &said).await;
     let stopped = world.task(&bad["taskArn"]).await;
     assert_eq!(stopped["stoppedReason"], "Task failed ELB health checks in (target-group arn:g)");

@@ -37,6 +37,8 @@ pub(super) struct Live<'a> {
     pub(super) of: usize,
     /// Its container instance goes, or it has to make room elsewhere.
     pub(super) leaves: bool,
+    /// It fails its checks, and stays until another has taken its place: why it is stopped then.
+    pub(super) ails: Option<StopCause>,
     /// It is to run.
     pub(super) wanted: bool,
     /// It has not gone beyond RUNNING: it counts towards what the service has.
@@ -90,7 +92,7 @@ pub(super) struct Work<'a> {
 impl Live<'_> {
     /// Whether it is of this source, and where it may stay.
     pub(super) fn is_new(&self, at: usize) -> bool {
-        self.of == at && !self.leaves
+        self.of == at && !self.leaves && self.ails.is_none()
     }
 }
 
@@ -151,7 +153,10 @@ impl<'a> Work<'a> {
             self.stage();
         } else {
             self.rebalance();
-            self.keep(0, false);
+            // What is restored takes of the room that the cap leaves: the rest is for the next step.
+            if !self.restore() {
+                self.keep(0, false);
+            }
         }
         self.retire();
         self.settle();
@@ -193,7 +198,8 @@ impl<'a> Work<'a> {
                 settling = settling.into_iter().chain(health.settles).min();
                 let healthy = wanted && health.healthy;
                 let Health { fit, proven, .. } = health;
-                self.live.push(Live { task, of, leaves, wanted, there, fit, proven, healthy });
+                let ails = None;
+                self.live.push(Live { task, of, leaves, ails, wanted, there, fit, proven, healthy });
             }
         }
         if let Some(at) = settling {
@@ -244,11 +250,12 @@ impl<'a> Work<'a> {
     }
 
     /// Whether stopping an old task takes nothing that keeps the service above `floor`. One that
-    /// runs but has not settled may stay until the new tasks alone are enough.
+    /// runs but has not settled may stay until those that have are enough.
     fn is_dispensable(&self, it: &Live<'_>, at: usize, floor: usize) -> bool {
-        let settling = it.task.last_status == TaskStatus::Running && it.task.health != Some(HealthStatus::Unhealthy);
-        let enough = || self.live.iter().filter(|it| it.wanted && it.is_new(at) && it.healthy).count() >= floor;
-        !it.is_new(at) && !it.healthy && (!settling || enough())
+        let settling = (it.task.last_status == TaskStatus::Running || self.is_restored(it))
+            && it.task.health != Some(HealthStatus::Unhealthy);
+        let enough = || self.live.iter().filter(|it| it.wanted && it.healthy).count() >= floor;
+        !it.is_new(at) && it.ails.is_none() && !it.healthy && (!settling || enough())
     }
 
     /// The tasks as [`step`] sees them: `alone`, those of other sources do not count.
@@ -305,21 +312,28 @@ impl<'a> Work<'a> {
             scale_in(&candidates, &strategies, count, work.random).into_iter().map(|chosen| among[chosen]).collect()
         };
         let mut stops = choose(self, self.which(|it| it.is_new(at)), next.stop_new);
-        let protected = stops.len() < next.stop_new;
+        let mut protected = (stops.len() < next.stop_new).then_some(at);
         let unhealthy = self.which(|it| seen(it) && self.is_dispensable(it, at, bounds.floor));
         stops.extend(choose(self, unhealthy, next.stop_old_unhealthy));
-        stops.extend(choose(self, self.which(|it| seen(it) && !it.is_new(at) && it.healthy), next.stop_old_healthy));
+        let healthy = self.which(|it| seen(it) && !it.is_new(at) && it.healthy);
+        let goes = choose(self, healthy.clone(), next.stop_old_healthy);
+        if goes.len() < next.stop_old_healthy {
+            let stays = healthy.into_iter().find(|stays| !goes.contains(stays));
+            protected = protected.or(stays.map(|stays| self.live[stays].of));
+        }
+        stops.extend(goes);
         self.stop(stops);
         if next.deadlock {
             self.refuse(at, "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.");
-        } else if protected {
-            let set = self.source(at).map(|it| it.id.clone()).unwrap_or_default();
+        } else if let Some(of) = protected.filter(|_| next.start == 0) {
+            let set = self.source(of).map(|it| it.id.clone()).unwrap_or_default();
             self.refuse(at, &format!("was unable to reach steady state because task set ({set}) was unable to scale in. Reason: The number of protected tasks are more than the desired count of tasks."));
         } else if next.start > 0 {
             self.start(at, next.start.min(self.room.tasks()));
         } else {
             self.accept(at);
         }
+        self.release_ailing(at, desired, next.start);
     }
 
     fn candidate(&self, at: usize) -> Candidate<'a> {
@@ -357,7 +371,7 @@ impl<'a> Work<'a> {
         self.record.sources().nth(at)
     }
 
-    fn start(&mut self, of: usize, count: usize) {
+    pub(super) fn start(&mut self, of: usize, count: usize) {
         if let Some(at) = self.throttled(of) {
             return self.look_again_at(at);
         }
@@ -405,7 +419,7 @@ impl<'a> Work<'a> {
     }
 
     /// Whether a deployment has failed and starts nothing any more.
-    fn has_failed(&self, at: usize) -> bool {
+    pub(super) fn has_failed(&self, at: usize) -> bool {
         self.source(at).is_some_and(|it| it.rollout_state == DeploymentRolloutState::Failed)
     }
 
