@@ -42,6 +42,8 @@ struct Counted<'a> {
     pending: Vec<&'a TaskRecord>,
     /// The one that ended last by itself.
     ended: Option<&'a TaskRecord>,
+    /// One that runs and fails its checks.
+    sick: Option<&'a TaskRecord>,
 }
 
 impl<'a> Subject<'a> {
@@ -100,7 +102,7 @@ impl<'a> Subject<'a> {
 
     fn count(&self, source: &DeploymentRecord) -> Counted<'a> {
         let ids = self.cluster.index.started_by.get(&source.id).into_iter().flatten();
-        let mut counted = Counted { running: 0, pending: Vec::new(), ended: None };
+        let mut counted = Counted { running: 0, pending: Vec::new(), ended: None, sick: None };
         for task in ids.filter_map(|id| self.cluster.tasks.get(id)) {
             match task.last_status {
                 TaskStatus::Stopped => {
@@ -115,7 +117,11 @@ impl<'a> Subject<'a> {
                     }
                 }
                 _ if task.desired_status == DesiredStatus::Stopped => {}
-                TaskStatus::Running => counted.running += 1,
+                TaskStatus::Running => {
+                    counted.running += 1;
+                    let sick = task.health == Some(ecs::HealthStatus::Unhealthy);
+                    counted.sick = counted.sick.or(sick.then_some(task));
+                }
                 _ => counted.pending.push(task),
             }
         }
@@ -131,7 +137,7 @@ impl<'a> Subject<'a> {
         if let Some(until) = source.retry_at.filter(|until| *until > self.now) {
             return (Why::default(), self.throttled(source, counted, until));
         }
-        if let Some(deadlock) = self.deadlocked(source, desired) {
+        if let Some(deadlock) = self.deadlocked(source, desired).or_else(|| protected(source)) {
             return (Why::default(), deadlock);
         }
         let missing = desired.saturating_sub(counted.running + counted.pending.len());
@@ -152,6 +158,11 @@ impl<'a> Subject<'a> {
             let (cause, change) = task::verdict(self.records, oldest, self.now);
             let text =
                 format!("{} of the service's tasks do not run yet. Task {}: {cause}", counted.pending.len(), oldest.id);
+            return (why, (text, change));
+        }
+        if let Some(sick) = counted.sick {
+            let (cause, change) = task::verdict(self.records, sick, self.now);
+            let text = format!("The service replaces tasks that fail their checks. Task {}: {cause}", sick.id);
             return (why, (text, change));
         }
         (why, self.on_the_way().unwrap_or_else(|| ("The service has all the tasks that it wants.".to_owned(), None)))
@@ -259,12 +270,20 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Tasks that may not be stopped yet.
+fn protected(source: &DeploymentRecord) -> Option<Verdict> {
+    let (_, said) = source.refused.as_ref().filter(|(_, said)| said.contains("protected tasks"))?;
+    let remedy = "Take the protection back with UpdateTaskProtection, or wait until it expires.".to_owned();
+    Some((format!("The service {said}"), Some(remedy)))
+}
+
 /// The percentages with which a rolling update of so many tasks gets off the ground.
 pub(super) fn way_out(desired: usize) -> String {
     let desired = desired.max(1);
     let most = (100 * (desired + 1)).div_ceil(desired);
     let least = 100 * (desired - 1) / desired;
+    let less = if least == 0 { "" } else { " or less" };
     format!(
-        "Set maximumPercent to {most} or more, so that a task can be started first, or minimumHealthyPercent to {least} or less, so that one can be stopped first."
+        "Set maximumPercent to {most} or more, so that a task can be started first, or minimumHealthyPercent to {least}{less}, so that one can be stopped first."
     )
 }

@@ -353,6 +353,28 @@ async fn failed_health_checks_are_explained() {
 }
 
 #[tokio::test]
+async fn a_deployment_that_waits_for_protected_tasks_is_explained() {
+    let world = World::with_default_cluster().await;
+    world.instance(1000, 1000, &[]).await;
+    world.family("web", 1, 4, json!({})).await;
+    world.service_of(json!({"desiredCount": 1})).await;
+    let old = world.service_tasks().await[0].clone();
+    world.report(&old, "RUNNING", None).await;
+    world.clock.advance(Duration::from_secs(41));
+    world.schedule().await;
+    let protect = json!({"cluster": "default", "tasks": [old], "protectionEnabled": true});
+    world.ok("UpdateTaskProtection", protect).await;
+    world.ok("UpdateService", json!({"service": "s", "forceNewDeployment": true})).await;
+    world.schedule().await;
+    for task in world.service_tasks().await {
+        world.report(&task, "RUNNING", None).await;
+    }
+    world.clock.advance(Duration::from_secs(41));
+    world.schedule().await;
+    contains(&world.explained(&json!("s")).await, "protected tasks", "UpdateTaskProtection");
+}
+
+#[tokio::test]
 async fn a_deployment_that_its_bounds_forbid_is_explained_with_those_that_would_do() {
     let world = World::with_default_cluster().await;
     world.instance(1000, 1000, &[]).await;

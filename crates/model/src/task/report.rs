@@ -63,7 +63,9 @@ pub fn report(task: &TaskRecord, report: &TaskReport, now: Timestamp) -> Option<
         let times = task.times;
         task.times.pull_started = keep(times.pull_started, report.pull_started);
         task.times.pull_stopped = keep(times.pull_stopped, report.pull_stopped);
-        task.times.execution_stopped = keep(times.execution_stopped, report.execution_stopped);
+        // A container that ends at once may have ended before its start was heard of.
+        let ended = report.execution_stopped.map(|at| times.started.map_or(at, |started| at.max(started)));
+        task.times.execution_stopped = keep(times.execution_stopped, ended);
         for news in &report.containers {
             if let Some(interface) = &mut task.interface {
                 attach(interface, news);
@@ -331,6 +333,14 @@ pub(super) mod tests {
             report(&running(), &says(TaskStatus::Running, vec![news("side", TaskStatus::Stopped, Some(4))]), at(6));
         let again = says(TaskStatus::Stopped, vec![news("side", TaskStatus::Stopped, None)]);
         assert_eq!(report(&side.unwrap(), &again, at(9)).unwrap().containers[1].exit_code, Some(4));
+    }
+
+    #[test]
+    fn a_task_never_ends_before_it_started() {
+        let told = TaskReport { execution_stopped: Some(at(2)), ..says(TaskStatus::Stopped, vec![]) };
+        let times = report(&running(), &told, at(9)).unwrap().times;
+        assert!(times.started > Some(at(2)));
+        assert_eq!((times.execution_stopped, times.stopping), (times.started, times.started));
     }
 
     #[test]
