@@ -109,6 +109,12 @@ fn check(scope: &Scope, provider: &ManagedInstancesProvider) -> Result<(), Servi
             STORAGE_GIB.end()
         ));
     }
+    let on_local_disks = template.local_storage_configuration.as_ref().and_then(|it| it.use_local_storage);
+    if template.nitro_enclaves_enabled == Some(true) && on_local_disks == Some(true) {
+        return refused(
+            "nitroEnclavesEnabled and useLocalStorage of localStorageConfiguration can't be enabled together.",
+        );
+    }
     template.capacity_reservations.as_ref().map_or(Ok(()), check_reservations)?;
     template.instance_requirements.as_ref().map_or(Ok(()), check_requirements)
 }

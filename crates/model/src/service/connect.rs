@@ -92,11 +92,26 @@ pub(super) fn check(
             mode.as_str()
         ));
     }
+    check_container(configuration)?;
     check_logs(configuration, settings)?;
     let services = configuration.services.as_deref().unwrap_or_default();
     for (at, service) in services.iter().enumerate() {
         check_service(service, definition)?;
         check_beside(service, &services[..at])?;
+    }
+    Ok(())
+}
+
+/// What the proxy's container is set to: one setting each, none of them twice.
+fn check_container(configuration: &ServiceConnectConfiguration) -> Result<(), ServiceError> {
+    let given = configuration.container_configurations.as_deref().unwrap_or_default();
+    if given.iter().any(|it| it.log_level.is_none()) {
+        return refused(
+            "Each of the containerConfigurations of Service Connect must have exactly one member: give logLevel.",
+        );
+    }
+    if given.len() > 1 {
+        return refused("The containerConfigurations of Service Connect set logLevel more than once.");
     }
     Ok(())
 }

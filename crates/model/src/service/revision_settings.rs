@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::{connect, connectors, lattice};
 use crate::ebs;
 
+/// The metrics of a service.
+const METRICS: [&str; 2] = ["CPUUtilization", "MemoryUtilization"];
+/// How often they come, in seconds.
+const RESOLUTIONS: [i32; 2] = [20, 60];
+
 /// What a service is asked for beside its [`Service`] settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -108,8 +113,26 @@ impl RevisionSettings {
         connect::check(self.service_connect.as_ref(), settings, definition)?;
         ebs::check_service(&self.volumes, settings, definition)?;
         lattice::check(&self.vpc_lattice, settings, definition)?;
+        self.monitoring.as_ref().map_or(Ok(()), check_monitoring)?;
         connectors::check(&self.gateway_connectors, settings, definition)
     }
+}
+
+/// Metrics of services are of two kinds and come every 20 or 60 seconds.
+fn check_monitoring(monitoring: &MonitoringConfiguration) -> Result<(), ServiceError> {
+    for configuration in monitoring.metric_configurations.iter().flatten() {
+        let mut names = configuration.metric_names.iter().flatten();
+        if let Some(name) = names.find(|name| !METRICS.contains(&name.as_str())) {
+            return refused(format!("The metric '{name}' is not supported: use {}.", METRICS.join(" or ")));
+        }
+        if let Some(seconds) = configuration.resolution_seconds.filter(|seconds| !RESOLUTIONS.contains(seconds)) {
+            return refused(format!(
+                "resolutionSeconds is {seconds}; it must be {} or {}.",
+                RESOLUTIONS[0], RESOLUTIONS[1]
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn refused<T>(message: impl Into<String>) -> Result<T, ServiceError> {

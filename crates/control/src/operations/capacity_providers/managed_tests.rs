@@ -183,6 +183,14 @@ async fn settings_of_managed_instances_out_of_their_rules_are_refused() {
         (template("networkConfiguration"), json!({"subnets": ["subnet-1"], "securityGroups": ["group"]})),
         (template("storageConfiguration"), json!({"storageSizeGiB": 29})),
         (template("storageConfiguration"), json!({"storageSizeGiB": 16385})),
+        (
+            "instanceLaunchTemplate".to_owned(),
+            json!({
+                "ec2InstanceProfileArn": "arn:aws:iam::123456789012:instance-profile/p",
+                "networkConfiguration": {"subnets": ["subnet-1"]},
+                "nitroEnclavesEnabled": true, "localStorageConfiguration": {"useLocalStorage": true},
+            }),
+        ),
         (template("monitoring"), json!("FULL")),
         (template("capacityOptionType"), json!("BORROWED")),
         (template("capacityReservations"), json!({"reservationGroupArn": "reserved"})),

@@ -224,6 +224,12 @@ async fn endpoints_out_of_their_rules_are_refused() {
             json!({"enabled": true, "namespace": "internal", "accessLogConfiguration": {"format": "TEXT"}}),
             "needs a logConfiguration",
         ),
+        (json!({"enabled": true, "namespace": "internal", "containerConfigurations": [{}]}), "exactly one member"),
+        (
+            json!({"enabled": true, "namespace": "internal",
+                "containerConfigurations": [{"logLevel": "debug"}, {"logLevel": "info"}]}),
+            "set logLevel more than once",
+        ),
     ] {
         let message = refused(&world, given.clone()).await;
         assert!(message.contains(why), "{given}: {message}");

@@ -123,4 +123,9 @@ async fn a_service_revision_shows_the_metrics_of_a_finer_resolution() {
     let input = json!({"serviceName": "b", "taskDefinition": "bridge", "desiredCount": 0, "monitoring": monitoring});
     let made = world.ok("CreateService", input).await["service"].clone();
     assert_eq!(revision(&world, &made).await["monitoring"], monitoring);
+    for (names, seconds) in [(json!(["CPUUtilization"]), 30), (json!(["MemoryUtilization", "Other"]), 60)] {
+        let monitoring = json!({"metricConfigurations": [{"metricNames": names, "resolutionSeconds": seconds}]});
+        let update = json!({"service": "b", "monitoring": monitoring});
+        assert_eq!(world.refused("UpdateService", update).await.0, "InvalidParameterException", "{names} {seconds}");
+    }
 }
