@@ -85,9 +85,6 @@ pub(crate) fn prepare(
         }
     }
     service::check(&settings, desired, definition.map(|it| &it.definition))?;
-    if settings.enable_execute_command == Some(true) {
-        super::check_task_role("created", definition.map(|it| &it.definition))?;
-    }
     service::settle_platform(&mut settings, definition.map(|it| &it.definition));
     let task_definition = definition.map(|it| &it.definition);
     beside::check(state.scope(scope), scope, (cluster, &name), &revision_settings, &settings, task_definition)?;

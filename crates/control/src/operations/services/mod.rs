@@ -37,7 +37,7 @@ pub(crate) use view::counts;
 use std::sync::Arc;
 
 use longshore_api::ServiceError;
-use longshore_api::ecs::{Service, TaskDefinition, error};
+use longshore_api::ecs::{Service, error};
 use longshore_model::Scope;
 use longshore_model::records::TaskDefinitionRecord;
 use longshore_model::service::ServiceRecord;
@@ -47,7 +47,6 @@ use longshore_wire::RequestContext;
 use crate::engine::Engine;
 use crate::operations::identifiers::name_in;
 use crate::operations::tasks::capacity::Capacity;
-use crate::operations::tasks::has_task_role;
 use crate::operations::tasks::launch::Launch;
 use crate::operations::tasks::placement;
 use crate::quotas::Quotas;
@@ -97,17 +96,6 @@ fn resolve_service<'a>(
 ) -> Result<&'a Arc<ServiceRecord>, ServiceError> {
     find_service(cluster, scope, named.unwrap_or(""))?
         .ok_or_else(|| error::service_not_found_exception("Service not found."))
-}
-
-/// Commands are run in the tasks of a service only when these have a role. `definition` is none for a service whose
-/// task sets have theirs.
-fn check_task_role(what: &str, definition: Option<&TaskDefinition>) -> Result<(), ServiceError> {
-    if definition.is_none_or(has_task_role) {
-        return Ok(());
-    }
-    Err(error::invalid_parameter_exception(format!(
-        "The service couldn't be {what} because a valid taskRoleArn is not being used. Specify a valid task role in your task definition and try again."
-    )))
 }
 
 /// Checks what needs the cluster and the task definition beside the settings themselves.

@@ -72,28 +72,6 @@ async fn a_daemon_has_no_desired_count_that_could_be_asked_for() {
 }
 
 #[tokio::test]
-async fn commands_are_run_only_in_services_whose_tasks_have_a_role() {
-    let world = world().await;
-    let refused = refused(&world, json!({"enableExecuteCommand": true})).await;
-    assert!(refused.starts_with("The service couldn't be created because a valid taskRoleArn is not"), "{refused}");
-    create(&world, json!({})).await;
-    let enable = json!({"service": "web", "enableExecuteCommand": true});
-    let (code, message) = world.refused("UpdateService", enable.clone()).await;
-    let expected = "The service couldn't be updated because a valid taskRoleArn is not being used. Specify a valid task role in your task definition and try again.";
-    assert_eq!((code, message.as_str()), ("InvalidParameterException", expected));
-    let container = json!({"name": "main", "image": "busybox", "memory": 10});
-    let role = "arn:aws:iam::123456789012:role/task";
-    let own = json!({"family": "own", "taskRoleArn": role, "containerDefinitions": [container]});
-    world.ok("RegisterTaskDefinition", own).await;
-    world.ok("UpdateService", json!({"service": "web", "taskDefinition": "own"})).await;
-    let enabled = world.ok("UpdateService", enable).await;
-    assert_eq!(enabled["service"]["enableExecuteCommand"], true);
-    // It must go on having one.
-    let without = json!({"service": "web", "taskDefinition": "web"});
-    assert_eq!(world.refused("UpdateService", without).await.0, "InvalidParameterException");
-}
-
-#[tokio::test]
 async fn a_service_without_load_balancers_can_have_a_health_check_grace_period() {
     let world = world().await;
     assert_eq!(create(&world, json!({"healthCheckGracePeriodSeconds": 5})).await["healthCheckGracePeriodSeconds"], 5);

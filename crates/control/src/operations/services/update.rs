@@ -90,10 +90,6 @@ pub(crate) fn prepare(
         check_balanced(before, &definition.definition)?;
     }
     service::check(&record.settings, record.desired_count, definition.map(|it| &it.definition))?;
-    let concerned = input.enable_execute_command.is_some() || input.task_definition.is_some();
-    if concerned && record.settings.enable_execute_command == Some(true) {
-        super::check_task_role("updated", definition.map(|it| &it.definition))?;
-    }
     service::settle_platform(&mut record.settings, definition.map(|it| &it.definition));
     let (named, task_definition) = ((cluster, record.name.as_str()), definition.map(|it| &it.definition));
     let (own, settings) = (&record.revision_settings, &record.settings);

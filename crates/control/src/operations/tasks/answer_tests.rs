@@ -78,8 +78,7 @@ async fn a_task_has_the_architecture_of_its_machine() {
 async fn the_agent_of_execute_command_is_told_of_where_it_was_asked_for() {
     let world = world().await;
     assert_eq!(world.run("web").await["containers"][0].get("managedAgents"), None);
-    let run = json!({"taskDefinition": "web", "enableExecuteCommand": true,
-        "overrides": {"taskRoleArn": "arn:aws:iam::123456789012:role/task"}});
+    let run = json!({"taskDefinition": "web", "enableExecuteCommand": true});
     let task = world.ok("RunTask", run).await["tasks"][0].clone();
     for container in task["containers"].as_array().unwrap() {
         let agents = json!([{"name": "ExecuteCommandAgent", "lastStatus": "PENDING"}]);

@@ -13,30 +13,6 @@ fn invalid(message: impl Into<String>) -> ServiceError {
     ecs::error::invalid_parameter_exception(message)
 }
 
-/// Sessions are opened with the task's role: a task in which commands are to be run needs one, of its definition
-/// or of its overrides.
-///
-/// # Errors
-/// `InvalidParameterException`.
-pub(super) fn check_task_role(
-    enabled: bool,
-    definition: &ecs::TaskDefinition,
-    overrides: Option<&ecs::TaskOverride>,
-) -> Result<(), ServiceError> {
-    let own = overrides.and_then(|it| it.task_role_arn.as_deref()).is_some_and(|role| !role.is_empty());
-    if enabled && !own && !has_task_role(definition) {
-        return Err(invalid(
-            "The execute command failed because a valid task role is not being used. Specify a valid task role in your task definition or as a task override and try again.",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether tasks of `definition` have a role.
-pub(crate) fn has_task_role(definition: &ecs::TaskDefinition) -> bool {
-    definition.task_role_arn.as_deref().is_some_and(|role| !role.is_empty())
-}
-
 /// Refuses what ECS refuses; what is left would need a session, which this version can't open.
 ///
 /// # Errors
@@ -113,8 +89,7 @@ mod tests {
         let world = World::with_default_cluster().await;
         world.instance(4096, 4096, &[]).await;
         world.family("web", 10, 10, json!({})).await;
-        let role = json!({"taskRoleArn": "arn:aws:iam::123456789012:role/task"});
-        let run = |enabled: bool| json!({"taskDefinition": "web", "enableExecuteCommand": enabled, "overrides": role});
+        let run = |enabled: bool| json!({"taskDefinition": "web", "enableExecuteCommand": enabled});
         let execute = async |task: &serde_json::Value, container: Option<&str>, interactive: bool| {
             let input = json!({"task": task, "container": container, "command": "ls", "interactive": interactive});
             world.refused("ExecuteCommand", input).await
@@ -133,29 +108,5 @@ mod tests {
         assert_eq!(execute(&enabled, None, false).await.0, "InvalidParameterException");
         assert_eq!(execute(&json!("0".repeat(32)), None, true).await.0, "InvalidParameterException");
         assert_eq!(execute(&enabled, Some("main"), true).await.0, "TargetNotConnectedException");
-    }
-
-    #[tokio::test]
-    async fn commands_are_run_only_in_tasks_that_have_a_role() {
-        let world = World::with_default_cluster().await;
-        let instance = world.instance(4096, 4096, &[]).await;
-        world.family("web", 10, 10, json!({})).await;
-        let container = json!({"name": "main", "image": "busybox", "memory": 10});
-        let role = "arn:aws:iam::123456789012:role/task";
-        let own = json!({"family": "own", "taskRoleArn": role, "containerDefinitions": [container]});
-        world.ok("RegisterTaskDefinition", own).await;
-        for (operation, instances) in [("RunTask", json!(null)), ("StartTask", json!([instance]))] {
-            let input = |family: &str, overrides: serde_json::Value| {
-                json!({"taskDefinition": family, "containerInstances": instances, "enableExecuteCommand": true,
-                    "overrides": overrides})
-            };
-            for overrides in [json!(null), json!({"taskRoleArn": ""})] {
-                let (code, message) = world.refused(operation, input("web", overrides)).await;
-                assert_eq!(code, "InvalidParameterException", "{operation}");
-                assert!(message.contains("a valid task role is not being used"), "{message}");
-            }
-            world.ok(operation, input("web", json!({"taskRoleArn": role}))).await;
-            world.ok(operation, input("own", json!(null))).await;
-        }
     }
 }

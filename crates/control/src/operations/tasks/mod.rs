@@ -34,7 +34,6 @@ mod waiting_tests;
 
 pub use describe::describe_tasks;
 pub use execute::execute_command;
-pub(crate) use execute::has_task_role;
 pub use interrupt::interrupt_fargate_tasks;
 pub use list::list_tasks;
 pub use protection::{get_task_protection, update_task_protection};

@@ -12,7 +12,6 @@ use longshore_seams::Timestamp;
 use longshore_wire::RequestContext;
 
 use super::capacity::{Capacity, Means, Placed, Unplaced, place_tasks};
-use super::execute::check_task_role;
 use super::launch::{Launch, check_reference, failure};
 use super::placement::{constraints, strategies};
 use super::tagging::task_tags;
@@ -215,7 +214,6 @@ fn read<'a>(
     let overrides = input.overrides.as_ref();
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
     launch.enable_execute_command = input.enable_execute_command.unwrap_or(false);
-    check_task_role(launch.enable_execute_command, &definition.definition, overrides)?;
     launch.short_arn = wants_short_arns(state.scope(scope), scope, caller, "taskLongArnFormat");
     check_taggable(
         launch.short_arn,

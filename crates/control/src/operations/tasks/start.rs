@@ -8,7 +8,6 @@ use longshore_scheduler::{Request, place};
 use longshore_wire::RequestContext;
 
 use super::capacity::{Capacity, Spot};
-use super::execute::check_task_role;
 use super::launch::{Launch, check_reference, failure};
 use super::run::put;
 use super::tagging::task_tags;
@@ -81,7 +80,6 @@ fn read<'a>(
     let overrides = input.overrides.as_ref();
     let mut launch = Launch::new(definition, overrides, input.group.as_deref(), input.started_by.as_deref())?;
     launch.enable_execute_command = input.enable_execute_command.unwrap_or(false);
-    check_task_role(launch.enable_execute_command, &definition.definition, overrides)?;
     launch.short_arn = wants_short_arns(state.scope(scope), scope, caller, "taskLongArnFormat");
     check_taggable(
         launch.short_arn,

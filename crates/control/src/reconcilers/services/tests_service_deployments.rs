@@ -126,7 +126,7 @@ async fn only_what_changes_tasks_makes_a_service_deployment() {
     for own in [
         json!({"desiredCount": 1}),
         json!({"deploymentConfiguration": configuration}),
-        json!({"enableECSManagedTags": true}),
+        json!({"enableExecuteCommand": true}),
         json!({"propagateTags": "SERVICE"}),
         json!({"placementStrategy": [{"type": "random"}]}),
     ] {
