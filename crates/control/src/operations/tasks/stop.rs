@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_api::{ServiceError, ecs};
 use longshore_model::Scope;
-use longshore_model::records::{TaskRecord, TaskStatus};
+use longshore_model::records::{Tags, TaskRecord, TaskStatus};
 use longshore_model::task::{self, StopCause};
 use longshore_wire::RequestContext;
 
@@ -23,8 +23,8 @@ const STOP_CHUNK: usize = 50;
 /// Most characters of a reason that are kept.
 const MAX_REASON: usize = 1024;
 
-/// Wants a task stopped; its agent is told as soon as this is durable. A task that is already
-/// stopping or stopped is answered as it is.
+/// Wants a task stopped; its agent is told as soon as this is durable. The task's tags are deleted. A task that
+/// is already stopping or stopped is answered as it is.
 ///
 /// # Errors
 /// `ClusterNotFoundException`, `InvalidParameterException`.
@@ -43,7 +43,8 @@ pub async fn stop_task(
             let cluster = resolve_cluster(records, &scope, input.cluster.as_deref())?;
             let found = find_task(cluster, &scope, &named)?
                 .ok_or_else(|| ecs::error::invalid_parameter_exception("The referenced task was not found."))?;
-            let stopped = task::stop(found, &StopCause::user(reason.as_deref()), now).map(Arc::new);
+            let stopped = task::stop(found, &StopCause::user(reason.as_deref()), now);
+            let stopped = stopped.map(|task| Arc::new(TaskRecord { tags: Tags::default(), ..task }));
             let task = stopped.as_ref().unwrap_or(found);
             let view = view::view(&scope, &cluster.record.name, task, records.agent_connected(task), true);
             if let Some(stopped) = stopped {

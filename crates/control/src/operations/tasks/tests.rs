@@ -449,6 +449,19 @@ async fn tasks_are_listed_by_every_filter() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_stopped_loses_its_tags() {
+    let world = World::with_default_cluster().await;
+    world.instance(1000, 1000, &[]).await;
+    world.family("web", 1, 4, json!({})).await;
+    let run = json!({"taskDefinition": "web", "tags": [{"key": "a", "value": "b"}]});
+    let task = world.ok("RunTask", run).await["tasks"][0]["taskArn"].clone();
+    let tags = async || world.ok("ListTagsForResource", json!({"resourceArn": task})).await["tags"].clone();
+    assert_eq!(tags().await, json!([{"key": "a", "value": "b"}]));
+    assert_eq!(world.ok("StopTask", json!({"task": task})).await["task"]["tags"], json!([]));
+    assert_eq!(tags().await, json!([]));
+}
+
+#[tokio::test]
 async fn what_started_tasks_is_the_only_filter_of_a_list() {
     let world = World::with_default_cluster().await;
     let instance = world.instance(1000, 1000, &[]).await;
