@@ -33,7 +33,7 @@ pub use services::{
     NoSignals, ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits, ServiceSignals,
     TargetHealth,
 };
-pub use waiting::{WaitingTasks, WaitingTasksLimits};
+pub use waiting::{WaitingTasks, WaitingTasksLimits, WaitingTasksWaker};
 pub use waker::Waker;
 
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 //! In what order is said in `operations/tasks/waiting.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use longshore_api::ServiceError;
@@ -14,7 +15,7 @@ use super::agenda::{Agenda, Key};
 use super::room::Room;
 use super::{Reconciler, Reconcilers, Round, Waker};
 use crate::changes::Change;
-use crate::engine::Engine;
+use crate::engine::{CommitObserver, Engine};
 use crate::operations::tasks::capacity::Means;
 use crate::operations::tasks::waiting::{Found, first_that_fit};
 use crate::state::State;
@@ -41,6 +42,25 @@ pub struct WaitingTasks {
     engine: Engine,
     limits: WaitingTasksLimits,
     agenda: Arc<Agenda>,
+    idle: Arc<AtomicBool>,
+}
+
+/// What tells the loop about commits: nothing while nobody waits, which is nearly always.
+#[derive(Debug)]
+pub struct WaitingTasksWaker {
+    waker: Waker,
+    idle: Arc<AtomicBool>,
+}
+
+impl CommitObserver for WaitingTasksWaker {
+    fn committed(&self, changes: &[Change]) {
+        if changes.iter().any(|change| queue_of(change).is_some()) {
+            self.idle.store(false, Ordering::SeqCst);
+        }
+        if !self.idle.load(Ordering::SeqCst) {
+            self.waker.committed(changes);
+        }
+    }
 }
 
 impl WaitingTasks {
@@ -50,13 +70,26 @@ impl WaitingTasks {
     /// The loop with these limits.
     #[must_use]
     pub fn new(engine: Engine, limits: WaitingTasksLimits) -> Self {
-        Self { engine, limits, agenda: Arc::default() }
+        Self { engine, limits, agenda: Arc::default(), idle: Arc::default() }
     }
 
     /// What tells the loop about commits.
     #[must_use]
-    pub fn waker(&self, reconcilers: Arc<Reconcilers>) -> Waker {
-        Waker { name: Self::NAME, about: queue_of, agenda: self.agenda.clone(), reconcilers }
+    pub fn waker(&self, reconcilers: Arc<Reconcilers>) -> WaitingTasksWaker {
+        let waker = Waker { name: Self::NAME, about: queue_of, agenda: self.agenda.clone(), reconcilers };
+        WaitingTasksWaker { waker, idle: self.idle.clone() }
+    }
+
+    /// Finds out whether anybody waits. A task that begins to wait meanwhile is seen, or its commit says so afterwards.
+    fn look_for_work(&self) {
+        self.idle.store(true, Ordering::SeqCst);
+        let waits = |state: &State| {
+            let mut clusters = state.scopes().flat_map(|(_, records)| records.clusters.values());
+            clusters.any(|cluster| !cluster.index.waiting.is_empty())
+        };
+        if self.engine.peek(waits) {
+            self.idle.store(false, Ordering::SeqCst);
+        }
     }
 
     fn next(&self) -> Vec<Key> {
@@ -137,6 +170,7 @@ impl Reconciler for WaitingTasks {
 
     fn round(&self) -> BoxFuture<'_, Result<Round, String>> {
         Box::pin(async move {
+            self.look_for_work();
             let batch = self.next();
             for key in &batch {
                 self.step(key).await.map_err(|error| format!("capacity provider {}: {error}", key.2))?;

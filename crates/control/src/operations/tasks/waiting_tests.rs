@@ -1,5 +1,6 @@
 //! Tasks that wait for capacity of their capacity provider.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -7,7 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::events::tests::{of_type, told};
 use crate::operations::testing::World;
 use crate::quotas::Quotas;
-use crate::reconcilers::{TaskDeadlines, TaskDeadlinesLimits, WaitingTasks, WaitingTasksLimits, run_once};
+use crate::reconcilers::{Reconcilers, TaskDeadlines, TaskDeadlinesLimits, WaitingTasks, WaitingTasksLimits, run_once};
 
 const OF_PROVIDER: &str = "ecs.longshore.capacity-provider";
 
@@ -463,4 +464,31 @@ async fn explain_says_what_a_task_waits_for_and_plan_that_it_would_wait() {
         Some("0 of 2 tasks would be placed. 2 would wait, PROVISIONING, for capacity of the capacity provider burst.")
     );
     assert_eq!(world.ok("ListTasks", json!({})).await["taskArns"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_loop_is_woken_when_an_instance_comes_and_when_a_task_stops() {
+    let world = World::with_scaling().await;
+    let loops = Reconcilers::new(world.engine().seams().clone());
+    let waiting = WaitingTasks::new(world.engine().clone(), WaitingTasksLimits::default());
+    world.engine().observe(Arc::new(waiting.waker(loops.clone())));
+    loops.start(Arc::new(waiting));
+    let tasks = world.accepted(json!({"taskDefinition": "sleep", "count": 2})).await;
+    // Nobody moves the clock: what happens now happens because somebody said so.
+    world.machine("burst", 150, &[]).await;
+    world.until(&tasks[0], "PENDING").await;
+    world.stop(&tasks[0]).await;
+    world.until(&tasks[1], "PENDING").await;
+}
+
+impl World {
+    async fn until(&self, task: &Json, status: &str) {
+        for _ in 0..10_000 {
+            if self.status(task).await == status {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{task} does not become {status}");
+    }
 }
