@@ -69,6 +69,8 @@ pub(crate) struct Model {
     pub seen_since: BTreeMap<String, Duration>,
     /// When a service was last seen to move tasks to another zone; by the world's time.
     pub rebalanced: Option<Duration>,
+    /// When a task that had waited for capacity was last placed; by the world's time.
+    pub placed: Option<Duration>,
     archived: BTreeSet<Id>,
     definitions: BTreeSet<(String, u32)>,
 }
@@ -147,6 +149,7 @@ impl Checks {
                 runs_since: before.runs_since,
                 seen_since: before.seen_since,
                 rebalanced: before.rebalanced,
+                placed: before.placed,
                 ..Model::default()
             };
             for cluster in records.clusters.values() {
@@ -220,6 +223,10 @@ impl Checks {
                     Change::PutTask(_, task) => {
                         if task.last_status == TaskStatus::Running {
                             model.runs_since.entry(task.id).or_insert(now);
+                        }
+                        if model.tasks.get(&task.id).is_some_and(|old| old.waiting.is_some()) && task.waiting.is_none()
+                        {
+                            model.placed = Some(now);
                         }
                         let old = model.tasks.insert(task.id, task.clone());
                         before.entry(task.id).or_insert(old);

@@ -186,10 +186,10 @@ impl World {
             self.late_happenings();
             let Err(why) = self.is_as_it_should() else { continue };
             // Tasks move to another zone only when the service has long been whole: that may begin now, and must end. The
-            // tasks it stops may end after it. A standalone task may end, and the report of it may wait for one before it,
+            // tasks it stops may end after it. A task that waits for capacity is placed when another one ends. A standalone task may end, and the report of it may wait for one before it,
             // whose answer was lost.
             let moves = |model: &Model| {
-                model.rebalanced.is_some_and(|at| at >= calm)
+                model.rebalanced.max(model.placed).is_some_and(|at| at >= calm)
                     || model.services.values().any(|it| it.rebalancing)
                     || self.machines.values().any(|machine| a_standalone_task_ended(model, machine))
             };
