@@ -247,6 +247,25 @@ async fn a_failing_deployment_rolls_back_to_the_last_that_succeeded() {
 }
 
 #[tokio::test]
+async fn a_task_that_never_runs_is_throttled_beside_those_that_run_all_the_time() {
+    let (world, _) = world(2).await;
+    create(&world, json!({})).await;
+    settle(&world).await;
+    world.instance(1000, 1000, OF_GROUP).await;
+    for _ in 0..3 {
+        reconcile(&world).await;
+        assert_eq!(running(&world).await.len(), 3);
+        world.clock.advance(Duration::from_secs(1));
+        tasks_fail(&world).await;
+    }
+    reconcile(&world).await;
+    assert_eq!(running(&world).await.len(), 2, "the next start has to wait");
+    world.clock.advance(Duration::from_secs(16));
+    reconcile(&world).await;
+    assert_eq!(running(&world).await.len(), 3);
+}
+
+#[tokio::test]
 async fn a_first_deployment_that_keeps_failing_is_stopped() {
     let (world, _) = world(1).await;
     create(&world, json!({})).await;

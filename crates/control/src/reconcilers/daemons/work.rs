@@ -143,7 +143,8 @@ impl<'a> Work<'a> {
     /// Counts the tasks of the revision that ended since the last look: those that never ran throttle.
     fn count_failures(&mut self, revision: &DaemonRevisionRecord) {
         let cluster = self.cluster;
-        let runs = self.live.iter().any(|it| it.new && it.task.last_status == TaskStatus::Running);
+        let running = self.live.iter().filter(|it| it.new && it.task.last_status == TaskStatus::Running);
+        let begun: Option<Timestamp> = running.filter_map(|it| it.task.times.started).max();
         let Some(deployment) = self.deployment() else { return };
         let ids = cluster.index.started_by.get(&revision.started_by()).into_iter().flatten();
         let mut ended: Vec<((Timestamp, Id), bool)> = ids
@@ -158,7 +159,8 @@ impl<'a> Work<'a> {
             deployment.failures_in_a_row = if failed { deployment.failures_in_a_row + 1 } else { 0 };
             deployment.retry_at = throttle(deployment.failures_in_a_row).map(|wait| at.0.plus(wait));
         }
-        if runs && deployment.failures_in_a_row > 0 {
+        // What has run all the time says nothing about whether tasks start.
+        if begun.is_some_and(|at| at >= deployment.counted.0) && deployment.failures_in_a_row > 0 {
             (deployment.failures_in_a_row, deployment.retry_at) = (0, None);
         }
     }
