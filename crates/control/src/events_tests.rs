@@ -128,7 +128,7 @@ async fn a_container_instance_tells_of_its_resources_and_its_connection() {
     assert!(attributes.contains(&json!({"name": "ecs.os-type", "value": "linux"})));
 }
 
-// spec: 19-044, 19-056
+// spec: 19-044, 19-056, 19-038
 #[tokio::test]
 async fn a_deregistration_tells_of_the_instance_and_of_its_tasks() {
     let world = World::with_default_cluster().await;

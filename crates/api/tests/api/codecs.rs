@@ -234,6 +234,10 @@ fn constraints_are_worded_as_aws_words_them() {
             "Value '-1' at 'base' failed to satisfy constraint: Member must have value greater than or equal to 0",
         ]
     );
+    assert_eq!(
+        violations(&of::<ecs::CapacityProviderStrategyItem>(r#"{"capacityProvider":"x","base":100001}"#)),
+        ["Value '100001' at 'base' failed to satisfy constraint: Member must have value less than or equal to 100000"]
+    );
     let long = "x".repeat(129);
     assert_eq!(
         violations(&of::<ecs::Tag>(&format!(r#"{{"key":"{long}"}}"#))),

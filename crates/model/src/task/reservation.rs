@@ -126,7 +126,7 @@ mod tests {
         assert_eq!((taken.cpu, taken.memory_mib), (1024, 2048));
     }
 
-    // spec: 05-041
+    // spec: 05-041, 05-012
     #[test]
     fn only_fixed_host_ports_are_reserved() {
         let ports = vec![

@@ -94,6 +94,12 @@ fn attributes_that_are_numbers_are_ordered_as_numbers() {
         ("attribute:size less_than_equal 9", true),
         ("attribute:size greater_than_equal 9.5", false),
         ("attribute:size less_than 9", false),
+        ("attribute:size > 8", true),
+        ("attribute:size greater_than 8.5", true),
+        ("attribute:size >= 10", false),
+        ("attribute:size < 9", false),
+        ("attribute:size <= 8", false),
+        ("attribute:size <= 9", true),
     ]);
 }
 
@@ -120,6 +126,10 @@ fn agent_versions_compare_by_number() {
         ("agentVersion == 1.9.0", true),
         ("agentVersion == 1.9", true),
         ("agentVersion != 1.9.1", true),
+        ("agentVersion > 1.8.10", true),
+        ("agentVersion > 1.9.0", false),
+        ("agentVersion <= 1.9.0", true),
+        ("agentVersion <= 1.8.10", false),
     ]);
     let unknown = Node { agent_version: None, ..node() };
     assert!(!Query::parse("agentVersion != 1.0.0").unwrap().matches(&unknown));
@@ -133,6 +143,9 @@ fn instances_are_selected_by_their_ec2_id() {
         ("ec2InstanceId == i-abcd1234", true),
         ("ec2InstanceId =~ i-a.*", true),
         ("ec2InstanceId !in [i-abcd1234]", false),
+        ("ec2InstanceId != i-abcd1234", false),
+        ("ec2InstanceId !~ i-a.*", false),
+        ("ec2InstanceId !~ i-w.*", true),
     ]);
 }
 
@@ -146,6 +159,8 @@ fn instances_are_selected_by_their_registration_time() {
         ("registeredAt == 2018-06-18T22:28:28Z", true),
         ("registeredAt <= 2018-06-18T22:28:28", true),
         ("registeredAt > 2018-06-18", true),
+        ("registeredAt >= 2018-06-18T22:28:28", true),
+        ("registeredAt >= 2018-06-19", false),
         ("registeredAt != 2018-06-18T22:28:28", false),
     ]);
     assert!(refused("registeredAt < yesterday").contains("'yesterday' is no date"));
@@ -154,7 +169,16 @@ fn instances_are_selected_by_their_registration_time() {
 // spec: 14-070
 #[test]
 fn instances_are_selected_by_their_number_of_running_tasks() {
-    check(&[("runningTasksCount == 1", true), ("runningTasksCount > 1", false), ("runningTasksCount <= 1", true)]);
+    check(&[
+        ("runningTasksCount == 1", true),
+        ("runningTasksCount > 1", false),
+        ("runningTasksCount <= 1", true),
+        ("runningTasksCount != 1", false),
+        ("runningTasksCount >= 1", true),
+        ("runningTasksCount >= 2", false),
+        ("runningTasksCount < 2", true),
+        ("runningTasksCount < 1", false),
+    ]);
     assert!(refused("runningTasksCount == many").contains("no whole number"));
 }
 
@@ -202,7 +226,7 @@ fn a_simple_expression_may_not_hold_parentheses() {
     assert!(refused("(attribute:stack == dev").contains("expected ')'"));
 }
 
-// spec: 14-088
+// spec: 14-088, 14-065, 14-066, 14-067, 14-068, 14-069, 14-070
 #[test]
 fn an_operator_that_the_subject_does_not_have_is_refused() {
     for expression in [

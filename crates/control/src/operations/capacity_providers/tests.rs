@@ -168,7 +168,7 @@ async fn bad_names_groups_and_members_are_refused() {
     assert_eq!(refused(json!({"name": "p"})).await, "InvalidParameterException");
 }
 
-// spec: 31-010, 03-079
+// spec: 31-010
 #[tokio::test]
 async fn a_deleted_provider_is_inactive_and_no_longer_listed() {
     let world = World::with_default_cluster().await;

@@ -23,6 +23,9 @@ use crate::state::{ClusterState, State};
 /// Attributes whose value says what kind of machine it is: they may not change.
 const KIND_ATTRIBUTES: [&str; 2] = ["ecs.os-type", "ecs.cpu-architecture"];
 
+/// How instance types begin that are made up from what the machine has.
+const OWN_TYPE: &str = "longshore.";
+
 /// Attribute of agents that run outside EC2.
 const EXTERNAL: &str = "ecs.capability.external";
 
@@ -221,7 +224,13 @@ fn come_back(
         let (old, new) = (attributes::value(&known.attributes, name), attributes::value(given, name));
         matches!((old, new), (Some(old), Some(new)) if old != new)
     });
-    if changed {
+    // A type of our own making follows the machine; one that its document tells does not change.
+    let told = identity_document(input).instance_type;
+    let retyped = told.is_some_and(|told| {
+        attributes::value(&known.attributes, "ecs.instance-type")
+            .is_some_and(|old| !old.starts_with(OWN_TYPE) && old != told)
+    });
+    if changed || retyped {
         return Err(ecs::error::client_exception("Container instance type changes are not supported."));
     }
     let custom = |attribute: &&ecs::Attribute| !is_built_in(attribute.name.as_deref().unwrap_or(""));
@@ -291,7 +300,7 @@ fn add_built_in(
     let zone = document.availability_zone.clone().unwrap_or_else(|| format!("{}a", scope.region));
     let kind = document.instance_type.clone().unwrap_or_else(|| {
         let (cores, gib) = ((books.cpu + 1023) / 1024, (books.memory + 1023) / 1024);
-        format!("longshore.{cores}x{gib}gib")
+        format!("{OWN_TYPE}{cores}x{gib}gib")
     });
     let image = document.image_id.clone().unwrap_or_else(|| {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, machine.as_bytes());

@@ -44,15 +44,19 @@ async fn an_unacceptable_attribute_is_left_out() {
     assert_eq!(attribute(&described, "fine"), Some(&json!("y")));
 }
 
+// spec: 10-006
 #[tokio::test]
 async fn an_identity_document_says_what_the_machine_is() {
     let world = World::with_default_cluster().await;
     let mut input = registration(100, 100, &[]);
-    let document = json!({
-        "instanceId": "i-0123", "instanceType": "m5.large", "imageId": "ami-77", "availabilityZone": "eu-west-1c",
-    });
-    input["instanceIdentityDocument"] = json!(document.to_string());
-    let instance = world.ok("RegisterContainerInstance", input).await["containerInstance"].clone();
+    let document = |kind: &str| json!({"instanceId": "i-0123", "instanceType": kind, "imageId": "ami-77", "availabilityZone": "eu-west-1c"});
+    input["instanceIdentityDocument"] = json!(document("m5.large").to_string());
+    let instance = world.ok("RegisterContainerInstance", input.clone()).await["containerInstance"].clone();
+    input["containerInstanceArn"] = instance["containerInstanceArn"].clone();
+    world.ok("RegisterContainerInstance", input.clone()).await;
+    input["instanceIdentityDocument"] = json!(document("m5.xlarge").to_string());
+    let refused = world.refused("RegisterContainerInstance", input).await;
+    assert_eq!(refused, ("ClientException", "Container instance type changes are not supported.".to_owned()));
     assert_eq!(instance["ec2InstanceId"], "i-0123");
     assert_eq!(attribute(&instance, "ecs.instance-type"), Some(&json!("m5.large")));
     assert_eq!(attribute(&instance, "ecs.availability-zone"), Some(&json!("eu-west-1c")));

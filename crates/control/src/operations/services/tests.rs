@@ -29,7 +29,7 @@ async fn refused(world: &World, own: Value) -> String {
     message
 }
 
-// spec: 15-009, 15-018, 15-024, 15-027, 15-040
+// spec: 15-018, 15-024, 15-027, 15-040, 15-029
 #[tokio::test]
 async fn a_new_service_has_ecs_s_defaults_and_survives_a_restart() {
     let world = world().await;
@@ -191,7 +191,7 @@ async fn a_new_definition_begins_a_deployment_and_a_new_count_does_not() {
     assert_eq!(forced["service"]["deployments"].as_array().unwrap().len(), 3);
 }
 
-// spec: 15-097, 23-017
+// spec: 23-017, 15-016
 #[tokio::test]
 async fn a_service_that_wants_tasks_is_deleted_only_by_force() {
     let world = world().await;

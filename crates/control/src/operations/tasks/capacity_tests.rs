@@ -93,7 +93,7 @@ async fn a_fargate_task_runs_on_a_lent_machine_that_nobody_sees() {
     assert_eq!(world.ok("ListAttributes", json!({"targetType": "container-instance"})).await["attributes"], json!([]));
 }
 
-// spec: 14-105, 06-036
+// spec: 14-105, 06-036, 02-022
 #[tokio::test]
 async fn the_network_interface_of_a_task_is_an_attachment() {
     let world = World::with_fargate().await;
@@ -120,6 +120,8 @@ async fn the_network_interface_of_a_task_is_an_attachment() {
     assert_eq!(container["networkInterfaces"][0]["privateIpv4Address"], "10.1.2.3");
     assert_eq!(container["networkInterfaces"][0]["attachmentId"], attachment["id"]);
     assert_eq!(container["networkBindings"], json!([]));
+    let other = world.run_on_fargate(json!({})).await["tasks"][0].clone();
+    assert_ne!(other["attachments"][0]["id"], attachment["id"]);
     world.report(&task["taskArn"], "STOPPED", Some(0)).await;
     assert_eq!(world.task(&task["taskArn"]).await["attachments"][0]["status"], "DELETED");
 }
@@ -247,7 +249,7 @@ async fn a_strategy_splits_tasks_over_fargate_and_fargate_spot() {
     assert_eq!(providers(&based), ["FARGATE", "FARGATE", "FARGATE_SPOT"]);
 }
 
-// spec: 03-025, 03-032
+// spec: 03-025, 03-032, 03-095
 #[tokio::test]
 async fn the_clusters_default_strategy_is_used_when_a_call_says_nothing() {
     let world = World::with_fargate().await;
@@ -277,11 +279,16 @@ async fn a_strategy_out_of_its_rules_is_refused() {
         (strategy(&[("FARGATE", 1, 1), ("FARGATE_SPOT", 1, 1)]), "Only one capacity provider"),
         (strategy(&[("FARGATE", 0, 0), ("FARGATE_SPOT", 0, 0)]), "weight greater than 0"),
     ] {
-        let input =
+        let mut input =
             json!({"taskDefinition": "web", "capacityProviderStrategy": items, "networkConfiguration": network()});
-        let (code, message) = world.refused("RunTask", input).await;
+        let (code, message) = world.refused("RunTask", input.clone()).await;
         assert_eq!(code, "InvalidParameterException");
         assert!(message.contains(contains), "{message}");
+        input["serviceName"] = json!("s");
+        input["desiredCount"] = json!(1);
+        let (code, message) = world.refused("CreateService", input).await;
+        assert_eq!(code, "InvalidParameterException");
+        assert!(message.contains(contains), "CreateService: {message}");
     }
     let both = json!({"capacityProviderStrategy": strategy(&[("FARGATE", 1, 0)])});
     let (_, message) = world.refused_on_fargate(both).await;
@@ -297,7 +304,7 @@ async fn a_strategy_out_of_its_rules_is_refused() {
     assert!(world.refused("RunTask", input).await.1.contains("cannot contain a mix of capacity providers"));
 }
 
-// spec: 03-042
+// spec: 03-042, 03-074
 #[tokio::test]
 async fn instances_of_a_capacity_provider_take_its_tasks() {
     let world = World::with_default_cluster().await;
@@ -311,7 +318,8 @@ async fn instances_of_a_capacity_provider_take_its_tasks() {
     let input = json!({"cluster": "default", "capacityProviders": ["one", "two"], "defaultCapacityProviderStrategy": strategy(&[("one", 1, 0), ("two", 1, 0)])});
     world.ok("PutClusterCapacityProviders", input).await;
     world.family("plain", 10, 10, json!({})).await;
-    world.instance(2048, 2048, &[]).await;
+    let unlinked = world.instance(2048, 2048, &[]).await;
+    assert_eq!(world.described(&unlinked).await.get("capacityProviderName"), None);
     let none = world.refused("RunTask", json!({"taskDefinition": "plain"})).await;
     assert_eq!(none.1, "No Container Instances were found in your capacity provider.");
     let one = world.instance(2048, 2048, &[("ecs.longshore.capacity-provider", "one")]).await;
@@ -376,7 +384,7 @@ async fn start_task_takes_no_definition_of_fargate() {
     assert_eq!(refused, ("InvalidParameterException", "Task definition does not support launch_type EC2.".to_owned()));
 }
 
-// spec: 23-014
+// spec: 23-014, 02-047
 #[tokio::test]
 async fn a_service_on_fargate_shows_its_platform() {
     let world = World::with_fargate().await;
@@ -402,7 +410,7 @@ async fn a_service_on_fargate_shows_its_platform() {
     assert_eq!(world.refused("UpdateService", input).await.0, "PlatformUnknownException");
 }
 
-// spec: 02-050, 02-051
+// spec: 02-050, 02-051, 02-047, 15-025
 #[tokio::test]
 async fn a_new_platform_version_comes_with_a_deployment_and_stays_when_the_service_grows() {
     let world = World::with_fargate().await;

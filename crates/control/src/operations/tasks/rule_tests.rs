@@ -38,7 +38,7 @@ fn told(world: &World, task: &Value) -> Vec<(String, String)> {
     seen
 }
 
-// spec: 14-003
+// spec: 14-003, 14-059
 #[tokio::test]
 async fn services_run_task_and_start_task_start_tasks_that_say_by_whom() {
     let world = World::with_default_cluster().await;
@@ -154,13 +154,16 @@ async fn a_task_is_pending_while_its_agent_pulls_and_creates() {
     assert_eq!(world.task(&task).await["lastStatus"], "RUNNING");
 }
 
-// spec: 14-111, 31-034
+// spec: 14-111, 31-034, 06-045
 #[tokio::test]
 async fn an_awsvpc_task_is_deprovisioned_before_it_is_stopped() {
     let world = World::with_default_cluster().await;
-    let instance = world.instance(1000, 1000, &[("ecs.capability.task-eni", "")]).await;
     awsvpc_family(&world).await;
-    let task = world.ok("RunTask", json!({"taskDefinition": "vpc", "networkConfiguration": awsvpc()})).await;
+    world.instance(1000, 1000, &[]).await;
+    let run = json!({"taskDefinition": "vpc", "networkConfiguration": awsvpc()});
+    assert_eq!(world.ok("RunTask", run.clone()).await["failures"][0]["reason"], "ATTRIBUTE");
+    let instance = world.instance(1000, 1000, &[("ecs.capability.task-eni", "")]).await;
+    let task = world.ok("RunTask", run).await;
     let task = task["tasks"][0]["taskArn"].clone();
     world.report(&task, "PENDING", None).await;
     let bindings = json!([{"bindIP": "10.1.2.3"}]);

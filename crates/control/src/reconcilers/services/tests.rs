@@ -113,7 +113,7 @@ async fn tasks_with_all_the_tags_and_containers_that_there_may_be_start_and_stop
     assert_eq!(left, json!([]));
 }
 
-// spec: 01-023, 15-001
+// spec: 01-023, 15-001, 15-009
 #[tokio::test]
 async fn a_task_that_ends_is_replaced() {
     let (world, _) = world(1).await;
@@ -132,10 +132,13 @@ async fn a_task_that_ends_is_replaced() {
 // spec: 15-011, 15-014
 #[tokio::test]
 async fn tasks_are_spread_over_zones_and_leave_them_even() {
-    let (world, _) = world(3).await;
+    let (world, instances) = world(3).await;
     create(&world, json!({"desiredCount": 6})).await;
     reconcile(&world).await;
     agents_act(&world).await;
+    let started = tasks(&world).await;
+    let on = |at: usize| started.iter().filter(|task| task["containerInstanceArn"] == instances[at]).count();
+    assert_eq!((on(0).abs_diff(on(2)), on(1)), (1, 3), "the emptiest instance of zone a is next");
     let zones = |tasks: Vec<Value>| {
         let count = |zone: &str| tasks.iter().filter(|task| task["availabilityZone"] == zone).count();
         (count("a"), count("b"))
@@ -250,7 +253,7 @@ async fn a_daemon_leaves_an_instance_that_its_constraint_no_longer_selects() {
     assert_eq!(tasks(&world).await.len(), 0);
 }
 
-// spec: 15-035
+// spec: 15-035, 10-012
 #[tokio::test]
 async fn tasks_leave_a_draining_instance_without_going_below_the_floor() {
     let (world, instances) = world(2).await;

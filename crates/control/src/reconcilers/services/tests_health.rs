@@ -116,6 +116,31 @@ async fn a_task_with_a_health_check_and_a_load_balancer_needs_both_to_be_well() 
     assert_eq!(of_revision(&tasks(&world).await, &world, 2), 0);
 }
 
+// spec: 10-063
+#[tokio::test]
+async fn tasks_leave_a_draining_instance_when_their_successors_are_healthy_behind_the_load_balancer() {
+    let (world, said) = balanced(json!({"availabilityZoneRebalancing": "DISABLED"})).await;
+    let old = tasks(&world).await;
+    for task in &old {
+        said.of(task, TargetHealth::Healthy);
+    }
+    *said.otherwise.lock().unwrap() = Some(TargetHealth::Initial);
+    let home = &old[0]["containerInstanceArn"];
+    let leaving = old.iter().filter(|task| task["containerInstanceArn"] == *home).count();
+    let drain = json!({"containerInstances": [home], "status": "DRAINING"});
+    world.ok("UpdateContainerInstancesState", drain).await;
+    reconcile(&world, &said).await;
+    agents_act(&world).await;
+    world.clock.advance(Duration::from_secs(600));
+    reconcile(&world, &said).await;
+    assert_eq!(tasks(&world).await.len(), old.len() + leaving, "those that leave wait for their successors");
+    *said.otherwise.lock().unwrap() = Some(TargetHealth::Healthy);
+    world.clock.advance(Duration::from_secs(10));
+    reconcile(&world, &said).await;
+    let now = tasks(&world).await;
+    assert_eq!((now.len(), now.iter().any(|task| task["containerInstanceArn"] == *home)), (old.len(), false));
+}
+
 // spec: 15-051, 24-026
 #[tokio::test]
 async fn a_task_that_fails_its_load_balancer_is_replaced_after_the_grace_period() {

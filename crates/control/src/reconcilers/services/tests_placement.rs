@@ -38,12 +38,23 @@ async fn one_task_of_1000_cpu_units_or_mib_fits_on_an_instance_of_1024() {
     assert!(says(&full, &closest(&instance, "has insufficient memory available.")), "{full}");
 }
 
-// spec: 24-018
+// spec: 24-018, 15-068
 #[tokio::test]
 async fn a_fixed_host_port_is_used_once_on_an_instance() {
     let ports = json!({"portMappings": [{"containerPort": 80, "hostPort": 80}]});
     let (full, instance) = crowded((1024, 1024), (10, 64), ports, 2).await;
     assert!(says(&full, &closest(&instance, "is already using a port required by your task.")), "{full}");
+}
+
+// spec: 15-068
+#[tokio::test]
+async fn dynamic_host_ports_let_an_instance_run_many_tasks() {
+    let world = World::with_default_cluster().await;
+    world.instance(1024, 1024, &[]).await;
+    world.family("web", 10, 64, json!({"portMappings": [{"containerPort": 80, "hostPort": 0}]})).await;
+    create(&world, json!({"desiredCount": 3})).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 3);
 }
 
 // spec: 24-023

@@ -20,7 +20,7 @@ async fn settle(world: &World) {
     reconcile(world).await;
 }
 
-// spec: 14-034
+// spec: 14-034, 14-025
 #[tokio::test]
 async fn a_binpacked_service_gives_up_the_instance_that_is_almost_empty() {
     let world = World::with_default_cluster().await;
@@ -55,7 +55,7 @@ async fn a_spread_service_stops_its_newest_task_first() {
     assert!(left.len() == 2 && !left.contains(&order[2]), "{order:?} {left:?}");
 }
 
-// spec: 15-010
+// spec: 15-010, 14-042
 #[tokio::test]
 async fn tasks_go_where_their_attributes_and_then_their_constraints_are_met() {
     let (world, _) = world(2).await;
@@ -301,7 +301,27 @@ async fn a_code_deploy_service_takes_no_capacity_provider() {
     world.ok("CreateService", input).await;
 }
 
-// spec: 23-039
+// spec: 14-041
+#[tokio::test]
+async fn tasks_of_a_service_that_wants_distinct_instances_have_one_each() {
+    let (world, instances) = world(2).await;
+    let distinct = json!([{"type": "distinctInstance"}]);
+    create(&world, json!({"desiredCount": 3, "placementConstraints": distinct})).await;
+    reconcile(&world).await;
+    let places = |tasks: Vec<Value>| {
+        let mut places: Vec<String> =
+            tasks.iter().map(|task| task["containerInstanceArn"].as_str().unwrap().to_owned()).collect();
+        places.sort();
+        places
+    };
+    let mut expected: Vec<String> = instances.iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+    expected.sort();
+    assert_eq!(places(tasks(&world).await), expected);
+    update(&world, json!({"placementConstraints": []})).await;
+    reconcile(&world).await;
+    assert_eq!(tasks(&world).await.len(), 3);
+}
+
 #[tokio::test]
 async fn a_service_is_deleted_by_its_arn_whose_cluster_counts() {
     let (world, _) = world(1).await;
