@@ -142,7 +142,8 @@ impl<'a> Arn<'a> {
     /// Whether it names something of ECS in `scope`.
     #[must_use]
     pub fn is_ecs_in(&self, scope: &Scope) -> bool {
-        self.service == "ecs" && self.region == scope.region && self.account == scope.account
+        let here = self.region == scope.region && self.account == scope.account;
+        self.service == "ecs" && self.partition == scope.partition() && here
     }
 
     /// The resource without its type: `TYPE/rest` → `rest`, when the type is `kind`.
@@ -225,5 +226,9 @@ mod tests {
         assert_eq!(Scope::new("1", "cn-north-1").cluster_arn("c"), "arn:aws-cn:ecs:cn-north-1:1:cluster/c");
         assert_eq!(Scope::new("1", "us-gov-west-1").partition(), "aws-us-gov");
         assert_eq!(scope().partition(), "aws");
+        let own = scope().cluster_arn("c");
+        let elsewhere = own.replace("arn:aws:", "arn:aws-cn:");
+        assert!(!Arn::parse(&elsewhere).unwrap().is_ecs_in(&scope()));
+        assert!(Arn::parse(&own).unwrap().is_ecs_in(&scope()));
     }
 }

@@ -440,6 +440,9 @@ mod tests {
         for other in ["task-definition/f", "nothing"] {
             assert_eq!(refused(other.to_owned()).await.0, "InvalidParameterException", "{other}");
         }
+        let elsewhere = world.arn("cluster/web").replace("arn:aws:", "arn:aws-cn:");
+        let call = json!({"resourceArn": elsewhere, "tags": [{"key": "a"}]});
+        assert_eq!(world.refused("TagResource", call).await.0, "InvalidParameterException");
         let listed = json!({"resourceArn": world.arn(&format!("task/web/{id}"))});
         assert_eq!(world.refused("ListTagsForResource", listed).await.0, "InvalidParameterException");
     }
