@@ -11,7 +11,7 @@ fn detail(task: &Value, name: &str) -> Option<String> {
     Some(detail["value"].as_str()?.to_owned())
 }
 
-// spec: 02-001, 02-030
+// spec: 02-001
 #[test]
 fn a_fargate_task_runs_in_a_cluster_without_instances_and_answers_on_its_own_address() {
     support::require_root();

@@ -223,6 +223,7 @@ async fn a_valid_close_is_followed_by_a_connection_at_once_and_another_after_a_w
     }
 }
 
+// spec: 10-079, 10-082
 #[tokio::test]
 async fn an_inactive_instance_waits_an_hour_and_its_containers_go_on() {
     let (mut world, _) = one_task().await;

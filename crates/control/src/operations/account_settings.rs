@@ -319,6 +319,7 @@ mod tests {
         assert_eq!(world.ok("ListAccountSettings", filtered).await, json!({"settings": []}));
     }
 
+    // spec: 09-001
     #[tokio::test]
     async fn unknown_names_values_and_principals_are_refused() {
         let world = World::new().await;

@@ -34,7 +34,7 @@ fn uuid<'a>(world: &World, kind: &str, arn: &'a Value) -> &'a str {
     uuid
 }
 
-// spec: 09-011, 09-012, 09-016, 09-017, 09-018, 09-019
+// spec: 09-011, 09-012, 09-016, 09-017, 09-018, 09-019, 09-013
 #[tokio::test]
 async fn arns_have_the_format_that_their_maker_has_chosen_when_they_are_made() {
     let world = world().await;
@@ -71,7 +71,7 @@ async fn arns_have_the_format_that_their_maker_has_chosen_when_they_are_made() {
     assert_eq!(services[1]["serviceArn"], world.arn("service/short"));
 }
 
-// spec: 09-020
+// spec: 09-020, 03-080
 #[tokio::test]
 async fn a_task_is_named_by_its_id_or_either_arn() {
     for format in ["enabled", "disabled"] {
@@ -107,7 +107,7 @@ async fn two_principals_make_resources_of_two_formats() {
     uuid(&world, "task", &world.run("web").await["taskArn"]);
 }
 
-// spec: 09-013
+// spec: 09-013, 09-016
 #[tokio::test]
 async fn an_agent_that_registers_again_keeps_the_short_arn() {
     let world = world().await;

@@ -142,7 +142,7 @@ fn on_fargate(public: &str, own: Value) -> Value {
 
 const TASKS: &str = "You've reached the limit on the number of tasks you can run concurrently";
 
-// spec: 22-005
+// spec: 22-005, 31-049
 #[tokio::test]
 async fn tasks_on_fargate_have_a_quota_in_every_cluster_and_service() {
     let world = fargate(&["fargate-tasks=2"]).await;
@@ -218,6 +218,13 @@ async fn launches_on_fargate_are_throttled_when_it_is_asked_for() {
     world.clock.advance(std::time::Duration::from_secs(3600));
     world.ok("RunTask", run("FARGATE", 10)).await;
     world.refused("RunTask", run("FARGATE", 1)).await;
+    // As ECS has it: twenty a second, a hundred at once.
+    let world = fargate(&["fargate-launches-per-second=20"]).await;
+    world.lender(256 * 200, 512 * 200).await;
+    for _ in 0..10 {
+        world.ok("RunTask", run("FARGATE", 10)).await;
+    }
+    assert_eq!(world.refused("RunTask", run("FARGATE", 1)).await.0, "ThrottlingException");
     // Nothing throttles where it is not asked for.
     let world = fargate(&[]).await;
     for _ in 0..3 {

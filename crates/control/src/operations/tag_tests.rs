@@ -28,7 +28,7 @@ async fn tags_of_its_task(world: &World) -> Value {
     world.task(&tasks[0]).await["tags"].clone()
 }
 
-// spec: 18-022
+// spec: 18-022, 18-009
 #[tokio::test]
 async fn everything_is_tagged_when_it_is_made() {
     let world = world().await;
@@ -104,7 +104,7 @@ async fn a_service_passes_its_tags_on_and_marks_its_tasks() {
     assert_eq!(alone, json!([tag("aws:ecs:clusterName", "default")]));
 }
 
-// spec: 18-009
+// spec: 18-009, 15-045, 15-046
 #[tokio::test]
 async fn a_service_passes_its_definitions_tags_on_when_told_and_none_otherwise() {
     for (propagate, expected) in
@@ -135,7 +135,7 @@ async fn managed_tags_cannot_be_changed_by_users() {
     assert_eq!(world.refused("TagResource", change).await, ("InvalidParameterException", message.to_owned()));
 }
 
-// spec: 18-001
+// spec: 18-001, 18-009, 18-022
 #[tokio::test]
 async fn task_sets_and_their_services_are_tagged_apart() {
     let world = world().await;

@@ -360,7 +360,7 @@ mod tests {
         world.ok("ListTagsForResource", json!({"resourceArn": arn})).await["tags"].clone()
     }
 
-    // spec: 18-003, 18-005, 18-021
+    // spec: 18-003, 18-005, 18-021, 18-001
     #[tokio::test]
     async fn resources_of_each_kind_are_tagged_listed_and_untagged() {
         let (world, arns) = world().await;
@@ -389,7 +389,10 @@ mod tests {
         };
         let call = |tags: Vec<Value>| json!({"resourceArn": arns[0], "tags": tags});
         assert_eq!(world.refused("TagResource", call(tags("a", 51))).await.0, "InvalidParameterException");
-        world.ok("TagResource", call(tags("a", 50))).await;
+        // Characters count, not bytes.
+        let longest = json!({"key": "ä".repeat(128), "value": "ä".repeat(256)});
+        world.ok("TagResource", call(vec![longest])).await;
+        world.ok("TagResource", call(tags("a", 49))).await;
         assert_eq!(world.refused("TagResource", call(tags("b", 1))).await.0, "LimitExceededException");
         for (key, value) in
             [("k".repeat(129), String::new()), ("k".to_owned(), "v".repeat(257)), ("k!".to_owned(), String::new())]

@@ -262,6 +262,7 @@ pub(super) mod tests {
         assert_eq!(task.stop_code, Some(TaskStopCode::EssentialContainerExited));
         assert_eq!(task.stopped_reason.as_deref(), Some("Essential container in task exited"));
         assert_eq!(task.containers[0].exit_code, Some(0));
+        assert_eq!(task.last_status, TaskStatus::Stopped);
         assert_eq!((task.times.stopping, task.times.stopped), (Some(at(9)), Some(at(9))));
         assert_eq!(task.desired_status, DesiredStatus::Stopped);
     }

@@ -266,6 +266,7 @@ async fn providers_and_strategy_are_replaced_together() {
             }),
         )
         .await;
+    assert_eq!(created["cluster"]["capacityProviders"], json!(["FARGATE", "FARGATE_SPOT"]));
     assert_eq!(created["cluster"]["defaultCapacityProviderStrategy"], json!([item("FARGATE", 0)]));
     let put = |providers: Value, strategy: Value| json!({"cluster": "web", "capacityProviders": providers, "defaultCapacityProviderStrategy": strategy});
     for (providers, strategy) in [

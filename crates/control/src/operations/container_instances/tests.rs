@@ -124,7 +124,7 @@ async fn an_instance_changes_neither_its_cluster_nor_its_kind() {
     assert_eq!(refused, ("ClientException", "Container instance type changes are not supported.".to_owned()));
 }
 
-// spec: 10-013, 10-079, 10-082, 24-005
+// spec: 10-013, 10-079, 24-005
 #[tokio::test]
 async fn deregistration_needs_force_when_tasks_are_there() {
     let world = World::with_default_cluster().await;
@@ -141,6 +141,8 @@ async fn deregistration_needs_force_when_tasks_are_there() {
     assert_eq!(stopped["stoppedReason"], "Container instance deregistration forced by user.");
     assert_eq!(world.ok("ListContainerInstances", json!({})).await["containerInstanceArns"], json!([]));
     assert_eq!(world.ok("ListTasks", json!({})).await["taskArns"], json!([]));
+    let nowhere = world.refused("RunTask", json!({"taskDefinition": "web"})).await;
+    assert_eq!(nowhere.1, "No Container Instances were found in your cluster.");
     assert_eq!(world.refused("DeregisterContainerInstance", forced).await.0, "InvalidParameterException");
 }
 
@@ -230,6 +232,12 @@ async fn attributes_are_put_listed_filtered_and_deleted() {
     let delete = json!({"attributes": [{"name": "stack", "targetId": instances[0]}]});
     world.ok("DeleteAttributes", delete).await;
     assert_eq!(world.ok("ListAttributes", prod).await["attributes"], json!([]));
+    let two = json!([
+        {"name": "stack", "value": "test", "targetId": instances[0]},
+        {"name": "project", "value": "a", "targetId": instances[0]},
+    ]);
+    world.ok("PutAttributes", json!({"attributes": two})).await;
+    assert_eq!(filtered("attribute:stack == test and attribute:project == a").await, json!([instances[0]]));
     let unnamed = json!({"targetType": "container-instance", "attributeName": "", "attributeValue": ""});
     let all = world.ok("ListAttributes", json!({"targetType": "container-instance"})).await;
     assert_eq!(world.ok("ListAttributes", unnamed).await, all);

@@ -64,6 +64,27 @@ async fn a_service_with_everything_is_accepted_and_answered() {
     }
 }
 
+// spec: 15-064
+#[tokio::test]
+async fn a_service_on_capacity_providers_with_a_network_is_accepted_and_answered() {
+    let world = world().await;
+    let providers =
+        json!({"cluster": "default", "capacityProviders": ["FARGATE"], "defaultCapacityProviderStrategy": []});
+    world.ok("PutClusterCapacityProviders", providers).await;
+    world.fargate_family("fargate", "256", "512").await;
+    let network = json!({"awsvpcConfiguration": {
+        "subnets": ["subnet-1"], "securityGroups": ["sg-1"], "assignPublicIp": "ENABLED",
+    }});
+    let strategy = json!([{"capacityProvider": "FARGATE", "weight": 2, "base": 1}]);
+    let given = json!({
+        "taskDefinition": "fargate", "capacityProviderStrategy": strategy, "platformVersion": "1.4.0",
+        "networkConfiguration": network,
+    });
+    let made = world.ok("CreateService", request(given)).await["service"].clone();
+    assert_eq!((&made["capacityProviderStrategy"], &made["platformVersion"]), (&strategy, &json!("1.4.0")));
+    assert_eq!((&made["networkConfiguration"], made.get("launchType")), (&network, None));
+}
+
 // spec: 15-063
 #[tokio::test]
 async fn a_token_makes_one_service_and_has_up_to_36_characters() {

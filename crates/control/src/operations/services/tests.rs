@@ -52,8 +52,10 @@ async fn a_new_service_has_ecs_s_defaults_and_survives_a_restart() {
 #[tokio::test]
 async fn a_daemon_may_not_exceed_one_task_an_instance() {
     let world = world().await;
-    let daemon = json!({"schedulingStrategy": "DAEMON", "deploymentConfiguration": {"maximumPercent": 200}});
-    refused(&world, daemon).await;
+    let own = json!({"maximumPercent": 200});
+    let daemon = json!({"schedulingStrategy": "DAEMON", "desiredCount": null, "deploymentConfiguration": own});
+    let message = refused(&world, daemon).await;
+    assert!(message.contains("does not support values above 100 for maximumPercent"), "{message}");
     let made = create(&world, json!({"schedulingStrategy": "DAEMON", "desiredCount": null})).await;
     let configuration = &made["deploymentConfiguration"];
     assert_eq!((&configuration["maximumPercent"], &configuration["minimumHealthyPercent"]), (&json!(100), &json!(0)));
@@ -93,10 +95,7 @@ async fn combinations_that_ecs_refuses_are_refused() {
         json!({"serviceName": "a.b"}),
         json!({"serviceName": "x".repeat(256)}),
         json!({"desiredCount": null}),
-        json!({"schedulingStrategy": "DAEMON", "launchType": "FARGATE"}),
-        json!({"schedulingStrategy": "DAEMON", "deploymentController": {"type": "CODE_DEPLOY"}}),
-        json!({"schedulingStrategy": "DAEMON", "deploymentController": {"type": "EXTERNAL"}}),
-        json!({"schedulingStrategy": "DAEMON", "loadBalancers": [classic]}),
+        json!({"launchType": "EC2", "capacityProviderStrategy": [{"capacityProvider": "FARGATE"}]}),
         json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}),
         json!({"healthCheckGracePeriodSeconds": -1}),
         json!({"loadBalancers": vec![group; 6]}),
@@ -107,6 +106,36 @@ async fn combinations_that_ecs_refuses_are_refused() {
     ] {
         refused(&world, own).await;
     }
+    for (own, why) in [
+        (json!({"launchType": "FARGATE"}), "The DAEMON scheduling strategy is not supported with the FARGATE"),
+        (
+            json!({"deploymentController": {"type": "CODE_DEPLOY"}}),
+            "The DAEMON scheduling strategy is not supported with the CODE_DEPLOY",
+        ),
+        (
+            json!({"deploymentController": {"type": "EXTERNAL"}}),
+            "The DAEMON scheduling strategy is not supported with the EXTERNAL",
+        ),
+        (json!({"loadBalancers": [classic]}), "does not support Classic Load Balancers"),
+    ] {
+        let mut daemon = json!({"schedulingStrategy": "DAEMON", "desiredCount": null});
+        daemon.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        let message = refused(&world, daemon).await;
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+// spec: 15-028
+#[tokio::test]
+async fn a_services_name_is_unique_in_its_cluster() {
+    let world = world().await;
+    let longest = "x".repeat(255);
+    create(&world, json!({"serviceName": longest})).await;
+    let twice = refused(&world, json!({"serviceName": longest, "desiredCount": 1})).await;
+    assert_eq!(twice, "Creation of service was not idempotent.");
+    world.ok("CreateCluster", json!({"clusterName": "other"})).await;
+    create(&world, json!({"serviceName": longest, "cluster": "other"})).await;
+    world.refused("CreateService", json!({"taskDefinition": "web", "desiredCount": 1})).await;
 }
 
 // spec: 15-041, 15-042

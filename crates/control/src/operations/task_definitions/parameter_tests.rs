@@ -240,7 +240,7 @@ async fn fargate_has_no_other_sizes() {
     registered(&world, fargate("256", "512")).await;
 }
 
-// spec: 10-074
+// spec: 10-074, 31-016
 #[tokio::test]
 async fn fargate_has_no_swap() {
     let world = World::new().await;

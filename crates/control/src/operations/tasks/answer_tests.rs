@@ -104,6 +104,9 @@ async fn run_task_takes_cluster_count_group_and_launch_type() {
         assert_eq!((&task["group"], &task["launchType"]), (&json!("g"), &json!("EC2")));
         assert_eq!((&task["startedBy"], &task["clusterArn"]), (&json!("me"), &json!(world.arn("cluster/default"))));
     }
+    world.ok("CreateCluster", json!({"clusterName": "other"})).await;
+    let elsewhere = json!({"cluster": "other", "taskDefinition": "web", "launchType": "EC2"});
+    assert_eq!(world.refused("RunTask", elsewhere).await.1, "No Container Instances were found in your cluster.");
     let platform = json!({"taskDefinition": "web", "launchType": "EC2", "platformVersion": "LATEST"});
     let (code, message) = world.refused("RunTask", platform).await;
     assert_eq!(code, "InvalidParameterException");

@@ -99,6 +99,7 @@ async fn the_network_interface_of_a_task_is_an_attachment() {
     let world = World::with_fargate().await;
     world.lender(2048, 4096).await;
     let task = world.run_on_fargate(json!({})).await["tasks"][0].clone();
+    assert_eq!(task["lastStatus"], "PROVISIONING");
     let attachment = &task["attachments"][0];
     assert_eq!((&attachment["type"], &attachment["status"]), (&json!("ElasticNetworkInterface"), &json!("PRECREATED")));
     assert_eq!(attachment["details"], json!([{"name": "subnetId", "value": "subnet-1"}]));
@@ -165,6 +166,8 @@ async fn fargate_needs_awsvpc_and_a_network_configuration() {
     let invalid = |message: &str| ("InvalidParameterException", message.to_owned());
     let none = world.refused_on_fargate(json!({"networkConfiguration": null})).await;
     assert_eq!(none, invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified."));
+    let service = json!({"serviceName": "s", "taskDefinition": "web", "desiredCount": 1, "launchType": "FARGATE"});
+    assert_eq!(world.refused("CreateService", service).await, none);
     let empty = json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": []}}});
     assert_eq!(world.refused_on_fargate(empty).await, invalid("subnets can not be empty."));
     let odd = json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["here"]}}});
@@ -175,7 +178,7 @@ async fn fargate_needs_awsvpc_and_a_network_configuration() {
     assert_eq!(bridged, invalid("Task definition does not support launch_type FARGATE."));
 }
 
-// spec: 14-026
+// spec: 14-026, 15-041
 #[tokio::test]
 async fn fargate_takes_no_placement_constraints_or_strategies() {
     let world = World::with_fargate().await;

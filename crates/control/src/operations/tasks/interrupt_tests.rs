@@ -232,14 +232,16 @@ async fn recycling_concerns_tasks_of_services_only_and_the_service_keeps_its_cou
 // spec: 02-049
 #[tokio::test]
 async fn china_has_no_platform_versions_before_1_3_0() {
-    let world = World::new().await.in_region("cn-north-1");
-    world.ok("CreateCluster", json!({})).await;
-    world.fargate_family("web", "256", "512").await;
-    world.lender(2048, 4096).await;
-    assert_eq!(world.refused_on_fargate(json!({"platformVersion": "1.2.0"})).await.0, "PlatformUnknownException");
-    for (given, shown) in [("1.3.0", "1.3.0"), ("1.4.0", "1.4.0"), ("LATEST", "1.4.0")] {
-        let task = world.run_on_fargate(json!({"platformVersion": given})).await["tasks"][0].clone();
-        assert_eq!(task["platformVersion"], shown);
+    for region in ["cn-north-1", "cn-northwest-1"] {
+        let world = World::new().await.in_region(region);
+        world.ok("CreateCluster", json!({})).await;
+        world.fargate_family("web", "256", "512").await;
+        world.lender(2048, 4096).await;
+        assert_eq!(world.refused_on_fargate(json!({"platformVersion": "1.2.0"})).await.0, "PlatformUnknownException");
+        for (given, shown) in [("1.3.0", "1.3.0"), ("1.4.0", "1.4.0"), ("LATEST", "1.4.0")] {
+            let task = world.run_on_fargate(json!({"platformVersion": given})).await["tasks"][0].clone();
+            assert_eq!(task["platformVersion"], shown, "{region}");
+        }
     }
 }
 
@@ -254,7 +256,7 @@ async fn fargate_spot_needs_platform_version_1_3_0() {
     assert_eq!((&task["platformVersion"], &task["capacityProviderName"]), (&json!("1.3.0"), &json!("FARGATE_SPOT")));
 }
 
-// spec: 02-057, 02-059
+// spec: 02-057
 #[tokio::test]
 async fn what_came_with_1_3_0_and_1_2_0_runs_on_no_older_version() {
     let world = fargate().await;

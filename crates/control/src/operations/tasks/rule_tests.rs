@@ -116,7 +116,7 @@ async fn constraints_of_a_definition_choose_the_instance_and_fargate_has_none() 
     assert_ne!(tasks[0]["availabilityZone"], tasks[1]["availabilityZone"]);
 }
 
-// spec: 14-035
+// spec: 14-035, 14-032
 #[tokio::test]
 async fn random_placement_takes_any_instance_that_has_room() {
     let world = World::with_default_cluster().await;
@@ -154,7 +154,7 @@ async fn a_task_is_pending_while_its_agent_pulls_and_creates() {
     assert_eq!(world.task(&task).await["lastStatus"], "RUNNING");
 }
 
-// spec: 14-111, 31-034, 06-045
+// spec: 14-111, 06-045
 #[tokio::test]
 async fn an_awsvpc_task_is_deprovisioned_before_it_is_stopped() {
     let world = World::with_default_cluster().await;

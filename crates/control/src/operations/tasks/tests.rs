@@ -57,7 +57,7 @@ async fn an_instance_is_never_over_committed() {
     assert_eq!((&described["pendingTasksCount"], &described["runningTasksCount"]), (&json!(3), &json!(0)));
 }
 
-// spec: 10-069, 05-039, 05-040, 24-062, 24-064
+// spec: 10-069, 05-039, 05-040, 24-062, 24-064, 24-060
 #[tokio::test]
 async fn failures_name_what_an_instance_lacks() {
     let world = World::with_default_cluster().await;
@@ -201,6 +201,7 @@ async fn tags_come_from_the_request_the_definition_and_the_system() {
         {"key": "k", "value": "b"}, {"key": "own", "value": "1"}, {"key": "aws:ecs:clusterName", "value": "default"},
     ]);
     assert_eq!(task["tags"], expected);
+    assert_eq!(world.run("web").await["tags"], json!([]), "nothing is passed on unasked");
     let (code, _) = world.refused("RunTask", json!({"taskDefinition": "web", "propagateTags": "SERVICE"})).await;
     assert_eq!(code, "InvalidParameterException");
     let without = world.ok("DescribeTasks", json!({"tasks": [task["taskArn"]]})).await;
@@ -265,7 +266,7 @@ async fn an_override_makes_nothing_that_a_definition_could_not_have() {
     world.ok("RunTask", run(container("cpu", 0))).await;
 }
 
-// spec: 14-041, 14-042, 15-042
+// spec: 14-041, 14-042, 15-042, 15-041
 #[tokio::test]
 async fn constraints_of_call_and_definition_bind() {
     let world = World::with_default_cluster().await;
@@ -285,6 +286,13 @@ async fn constraints_of_call_and_definition_bind() {
     let impossible = json!([{"type": "memberOf", "expression": "attribute:stack == test"}]);
     let none = failures(&world, json!({"taskDefinition": "bound", "placementConstraints": impossible})).await;
     assert_eq!(none, ["MemberOf placement constraint unsatisfied."; 2]);
+    let many = |count: usize| vec![json!({"type": "memberOf", "expression": "attribute:stack == dev"}); count];
+    let main = json!({"name": "main", "image": "busybox", "memory": 10});
+    let six = json!({"family": "six", "containerDefinitions": [main], "placementConstraints": many(6)});
+    world.ok("RegisterTaskDefinition", six).await;
+    let run = |count: usize| json!({"taskDefinition": "six", "placementConstraints": many(count)});
+    assert_eq!(world.refused("RunTask", run(5)).await.0, "InvalidParameterException");
+    assert_eq!(world.ok("RunTask", run(4)).await["failures"], json!([]));
     for bad in
         [json!({"type": "distinctInstance", "expression": "x"}), json!({"type": "memberOf", "expression": "x =="})]
     {
@@ -387,6 +395,7 @@ async fn a_batch_task_ends_by_itself() {
     assert_eq!(world.task(&task).await["lastStatus"], "RUNNING");
     world.report(&task, "STOPPED", Some(0)).await;
     let stopped = world.task(&task).await;
+    assert_eq!((&stopped["lastStatus"], &stopped["desiredStatus"]), (&json!("STOPPED"), &json!("STOPPED")));
     assert_eq!(stopped["stoppedReason"], "Essential container in task exited");
     assert_eq!(stopped["stopCode"], "EssentialContainerExited");
     assert_eq!(stopped["containers"][0]["exitCode"], 0);
@@ -421,7 +430,7 @@ async fn listed(world: &World, input: Value) -> Vec<Value> {
     world.ok("ListTasks", input).await["taskArns"].as_array().unwrap().clone()
 }
 
-// spec: 14-023, 24-001, 10-077
+// spec: 14-023, 24-001, 10-077, 03-080
 #[tokio::test]
 async fn tasks_are_listed_by_every_filter() {
     let world = World::with_default_cluster().await;
@@ -436,6 +445,7 @@ async fn tasks_are_listed_by_every_filter() {
     assert_eq!(listed(&world, json!({"family": "web"})).await, std::slice::from_ref(&web));
     assert_eq!(listed(&world, json!({"containerInstance": other})).await, std::slice::from_ref(&db));
     assert_eq!(listed(&world, json!({"startedBy": "me"})).await.len(), 2);
+    assert_eq!(listed(&world, json!({"startedBy": "nobody"})).await.len(), 0);
     assert_eq!(listed(&world, json!({"startedBy": "me", "desiredStatus": "RUNNING"})).await.len(), 2);
     assert_eq!(listed(&world, json!({"launchType": "EC2"})).await.len(), 2);
     assert_eq!(listed(&world, json!({"launchType": "FARGATE"})).await.len(), 0);

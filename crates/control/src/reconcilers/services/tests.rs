@@ -447,7 +447,7 @@ async fn a_protected_task_outlives_a_scale_in_until_its_protection_ends() {
     assert_eq!(tasks(&world).await.len(), 0);
 }
 
-// spec: 08-062
+// spec: 08-062, 08-063
 #[tokio::test]
 async fn a_service_goes_on_with_a_revision_that_was_deregistered() {
     let (world, _) = world(1).await;

@@ -108,7 +108,7 @@ async fn no_more_than_a_hundred_host_ports_are_reserved_on_one_instance() {
     assert_eq!(tasks(&world).await.len(), 1);
 }
 
-// spec: 24-022, 10-055, 26-018
+// spec: 24-022, 10-055, 26-018, 24-060
 #[tokio::test]
 async fn an_awsvpc_task_needs_a_free_network_interface() {
     let world = World::with_default_cluster().await;
@@ -181,6 +181,7 @@ async fn a_task_that_reached_running_is_replaced_at_once_however_often_it_exits(
     assert!(!says(&service(&world).await, "unable to consistently start tasks"));
 }
 
+// spec: 31-049
 #[tokio::test]
 async fn a_service_that_cannot_scale_in_for_protected_tasks_says_so() {
     let (world, _) = world(1).await;

@@ -211,7 +211,7 @@ fn capabilities_are_those_of_the_kernel() {
     );
 }
 
-// spec: 05-114
+// spec: 05-114, 10-073, 31-016
 #[test]
 fn linux_parameters_have_bounds() {
     let linux = |parameters| json!({"linuxParameters": parameters});

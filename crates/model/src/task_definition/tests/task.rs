@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::{and_container, base, refusal, refuses_task, register, registered, with, with_container};
 use crate::task_definition::{Limits, validate_and_normalise};
 
-// spec: 04-008, 05-001
+// spec: 04-008, 05-001, 08-010
 #[test]
 fn families_have_names() {
     refuses_task(

@@ -123,6 +123,7 @@ mod tests {
         assert_eq!(monitor.ended(true, seconds(130)), Some(HealthStatus::Healthy));
     }
 
+    // spec: 05-056
     #[test]
     fn failures_in_the_start_period_do_not_count_until_a_check_has_passed() {
         let mut starting = monitor(60);
