@@ -372,6 +372,10 @@ impl<'a> Work<'a> {
     }
 
     pub(super) fn start(&mut self, of: usize, count: usize) {
+        if self.changed.iter().any(|task| !self.cluster.tasks.contains_key(&task.id)) {
+            // Places are sought in the state before this step: those that it has taken are seen by the next one.
+            return;
+        }
         if let Some(at) = self.throttled(of) {
             return self.look_again_at(at);
         }
