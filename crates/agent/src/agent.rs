@@ -1,16 +1,18 @@
 //! The agent as a whole: who am I, take over what runs, register, connect.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longshore_runtime::{ContainerRuntime, RuntimeInfo};
 use longshore_seams::{BoxFuture, Seams};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backoff::Backoff;
 use crate::config::{AgentConfig, CredentialSource};
 use crate::context::{self, Context};
+use crate::endpoint;
 use crate::engine::Engine;
 use crate::identity::Identity;
 use crate::journal::Journal;
@@ -88,6 +90,15 @@ impl AgentError {
     }
 }
 
+/// What makes the listener on which containers ask for keys.
+struct Bind(Mutex<Option<BoxFuture<'static, io::Result<TcpListener>>>>);
+
+impl std::fmt::Debug for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bind")
+    }
+}
+
 /// A container instance's agent.
 #[derive(Debug)]
 pub struct Agent {
@@ -97,6 +108,7 @@ pub struct Agent {
     seams: Seams,
     registry: Arc<Registry>,
     registered: watch::Sender<Option<String>>,
+    bind: Bind,
 }
 
 impl Agent {
@@ -109,7 +121,24 @@ impl Agent {
         seams: Seams,
     ) -> Self {
         let registered = watch::channel(None).0;
-        Self { config, runtime, plane, seams, registry: Arc::default(), registered }
+        let bind = Bind(Mutex::default());
+        Self { config, runtime, plane, seams, registry: Arc::default(), registered, bind }
+    }
+
+    /// Serves the keys of tasks' roles on the listener that `bind` makes: it must be reached as `http://169.254.170.2`
+    /// by the containers of this agent, and by no other machine. Without one the agent offers no task roles.
+    #[must_use]
+    pub fn with_credential_listener(mut self, bind: BoxFuture<'static, io::Result<TcpListener>>) -> Self {
+        self.bind = Bind(Mutex::new(Some(bind)));
+        self
+    }
+
+    async fn credential_listener(&self) -> Option<TcpListener> {
+        let bind = self.bind.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let bound = bind.await.inspect_err(|error| {
+            tracing::warn!(%error, "containers cannot ask for credentials: tasks with a task role are not placed here");
+        });
+        bound.ok()
     }
 
     /// What runs here.
@@ -134,6 +163,7 @@ impl Agent {
         let mut identity = Identity::load(&*self.seams.disk, &self.config.data_dir).map_err(unusable)?;
         self.check_cluster(&identity)?;
         let Some(own) = self.credentials(&mut identity, &shutdown).await? else { return Ok(()) };
+        let listener = self.credential_listener().await;
         let reporter = Reporter::new(self.plane.clone(), self.seams.clone(), shutdown.clone());
         let context = Arc::new(Context {
             cluster: identity.cluster.clone(),
@@ -146,6 +176,7 @@ impl Agent {
             back: tokio::sync::Notify::new(),
             check: Default::default(),
             credentials: Default::default(),
+            task_roles: listener.is_some(),
             shutdown: shutdown.clone(),
             config: self.config.clone(),
         });
@@ -153,7 +184,11 @@ impl Agent {
         let (engine, tell) = Engine::new(context.clone(), cpu.into(), memory.into());
         let (ready, adopted) = oneshot::channel();
         self.seams.spawner.spawn("agent engine", Box::pin(engine.run(ready)));
-        let Some((instance, runtime)) = self.register(&mut identity, &shutdown).await? else { return Ok(()) };
+        if let Some(listener) = listener {
+            self.seams.spawner.spawn("credential endpoint", Box::pin(endpoint::serve(listener, context.clone())));
+        }
+        let registered = self.register(&mut identity, context.task_roles, &shutdown).await?;
+        let Some((instance, runtime)) = registered else { return Ok(()) };
         // The engine ends only with the agent.
         let _ = adopted.await;
         tracing::info!(instance = %instance, cluster = %identity.cluster, "container instance registered");
@@ -285,6 +320,7 @@ impl Agent {
     async fn register(
         &self,
         identity: &mut Identity,
+        task_roles: bool,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<Option<(String, RuntimeInfo)>, AgentError> {
         let mut backoff = Backoff::acs();
@@ -301,7 +337,8 @@ impl Agent {
                 }
             };
             let before = identity.container_instance_arn.clone();
-            let sent = registration::registration(&self.config, &identity.cluster, before.as_deref(), &runtime);
+            let sent =
+                registration::registration(&self.config, &identity.cluster, before.as_deref(), &runtime, task_roles);
             let attributes = sent.attributes.clone();
             let error = match self.plane.register_container_instance(sent).await {
                 Ok(instance) => {

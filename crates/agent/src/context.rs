@@ -29,7 +29,9 @@ pub(crate) struct Context {
     /// Notified when the control plane is reachable again.
     pub back: Notify,
     pub check: RuntimeCheck,
-    pub credentials: CredentialStore,
+    pub credentials: Arc<CredentialStore>,
+    /// Containers can ask for the keys of their task's role.
+    pub task_roles: bool,
     /// True once the agent ends.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -109,6 +111,12 @@ impl CredentialStore {
     pub fn put(&self, task: &str, credentials: RoleCredentials) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(credentials.credentials_id.clone(), (task.to_owned(), credentials));
+    }
+
+    /// The keys that are known by `credentials_id`.
+    pub fn get(&self, credentials_id: &str) -> Option<RoleCredentials> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(credentials_id).map(|(_, keys)| keys.clone())
     }
 
     /// Forgets the keys of a task.

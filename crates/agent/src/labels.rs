@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use longshore_protocol::acs::RoleCredentials;
 use longshore_protocol::task::Task;
 
 /// ARN of the task.
@@ -39,9 +40,14 @@ pub(crate) fn of_volume(task: &Task) -> BTreeMap<String, String> {
     [(TASK_ARN.to_owned(), task.arn.clone())].into()
 }
 
-/// The task as kept: without credentials.
+/// The task as kept: without credentials; only the id under which its containers ask for them stays, the same for
+/// the task's life.
 pub(crate) fn without_credentials(task: &Task) -> Task {
-    Task { role_credentials: None, execution_role_credentials: None, ..task.clone() }
+    let role_credentials = task
+        .role_credentials
+        .as_ref()
+        .map(|keys| RoleCredentials { credentials_id: keys.credentials_id.clone(), ..RoleCredentials::default() });
+    Task { role_credentials, execution_role_credentials: None, ..task.clone() }
 }
 
 fn payload(task: &Task) -> Option<String> {
@@ -74,7 +80,6 @@ fn fnv128(parts: &[&[u8]]) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longshore_protocol::acs::RoleCredentials;
     use longshore_protocol::task::Container;
 
     #[test]
@@ -82,12 +87,17 @@ mod tests {
         let task = Task {
             arn: "arn:t".into(),
             containers: vec![Container { name: "a".into(), ..Container::default() }],
-            role_credentials: Some(RoleCredentials { secret_access_key: "hush".into(), ..RoleCredentials::default() }),
+            role_credentials: Some(RoleCredentials {
+                credentials_id: "cid".into(),
+                secret_access_key: "hush".into(),
+                ..RoleCredentials::default()
+            }),
             ..Task::default()
         };
         let labels = of_container(&task, 0, "demo");
         assert!(!labels[TASK].contains("hush"));
         assert_eq!(task_of(&labels).unwrap(), without_credentials(&task));
+        assert_eq!(task_of(&labels).unwrap().role_credentials.unwrap().credentials_id, "cid");
     }
 
     #[test]

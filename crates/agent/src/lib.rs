@@ -20,6 +20,7 @@ mod backoff;
 mod books;
 mod config;
 mod context;
+mod endpoint;
 mod engine;
 pub mod http;
 mod identity;

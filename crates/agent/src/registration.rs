@@ -25,6 +25,8 @@ const CAPABILITIES: [&str; 11] = [
     "ecs.capability.task-eni",
 ];
 
+/// Containers with a network of their own can ask for the keys of their task's role.
+const TASK_ROLES: &str = "com.amazonaws.ecs.capability.task-iam-role";
 const REMOTE_API: &str = "com.amazonaws.ecs.capability.docker-remote-api.";
 const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver.";
 
@@ -34,12 +36,13 @@ pub(crate) fn registration(
     cluster: &str,
     container_instance_arn: Option<&str>,
     runtime: &RuntimeInfo,
+    task_roles: bool,
 ) -> InstanceRegistration {
     let first = container_instance_arn.is_none();
     InstanceRegistration {
         cluster: cluster.to_owned(),
         container_instance_arn: container_instance_arn.map(str::to_owned),
-        attributes: attributes(config, runtime, first),
+        attributes: attributes(config, runtime, first, task_roles),
         total_resources: resources(config),
         tags: if first { config.tags.clone() } else { Default::default() },
         agent_version: config.version.clone(),
@@ -60,10 +63,13 @@ pub fn capabilities(runtime: &RuntimeInfo) -> Vec<String> {
     names
 }
 
-fn attributes(config: &AgentConfig, runtime: &RuntimeInfo, first: bool) -> Vec<Attribute> {
+fn attributes(config: &AgentConfig, runtime: &RuntimeInfo, first: bool, task_roles: bool) -> Vec<Attribute> {
     let valued = |name: &str, value: &str| Attribute { name: name.to_owned(), value: Some(value.to_owned()) };
     let mut attributes: Vec<Attribute> =
         capabilities(runtime).into_iter().map(|name| Attribute { name, value: None }).collect();
+    if task_roles {
+        attributes.push(Attribute { name: TASK_ROLES.to_owned(), value: None });
+    }
     attributes.push(valued("ecs.os-type", "linux"));
     attributes.push(valued("ecs.os-family", "LINUX"));
     attributes.push(valued("ecs.os-type-detailed", "LINUX"));
@@ -138,7 +144,7 @@ mod tests {
     // spec: 14-048, 14-049, 14-054, 19-052, 12-045, 05-097, 23-019
     #[test]
     fn attributes_say_what_works_and_custom_ones_come_with_the_first_registration_only() {
-        let first = registration(&config(), "demo", None, &runtime());
+        let first = registration(&config(), "demo", None, &runtime(), false);
         let named = names(&first);
         for expected in [
             "ecs.os-type=linux",
@@ -154,8 +160,11 @@ mod tests {
             assert!(named.contains(&expected.to_owned()), "{expected} in {named:?}");
         }
         assert!(!named.iter().any(|name| name.contains("task-iam-role")));
+        let with_roles = names(&registration(&config(), "demo", None, &runtime(), true));
+        let roles: Vec<&String> = with_roles.iter().filter(|name| name.contains("task-iam-role")).collect();
+        assert_eq!(roles, [TASK_ROLES]);
         assert_eq!((&first.docker_version, &first.agent_version), (&runtime().version, &config().version));
-        let again = registration(&config(), "demo", Some("arn:i"), &runtime());
+        let again = registration(&config(), "demo", Some("arn:i"), &runtime(), false);
         assert!(!names(&again).contains(&"stack=prod".to_owned()));
         assert!(names(&again).contains(&"ecs.longshore.fargate=also".to_owned()));
         assert!(again.tags.is_empty() && !first.tags.is_empty());
@@ -166,7 +175,7 @@ mod tests {
     fn resources_are_cores_memory_less_the_reserved_and_reserved_ports() {
         let mut config = config();
         config.reserved_memory_mib = 256;
-        let resources = registration(&config, "demo", None, &runtime()).total_resources;
+        let resources = registration(&config, "demo", None, &runtime(), false).total_resources;
         assert_eq!(resources[0], Resource::Integer("CPU", 2048));
         assert_eq!(resources[1], Resource::Integer("MEMORY", 24_105 - 256));
         let ports = ["22", "2375", "2376", "51678", "51679"].map(str::to_owned).to_vec();
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_value_that_does_not_come_back_is_a_mismatch() {
-        let sent = registration(&config(), "demo", None, &runtime()).attributes;
+        let sent = registration(&config(), "demo", None, &runtime(), false).attributes;
         assert_eq!(mismatch(&sent, &sent), None);
         let valued: Vec<Attribute> = sent.iter().filter(|attribute| attribute.value.is_some()).cloned().collect();
         assert_eq!(mismatch(&sent, &valued), None);

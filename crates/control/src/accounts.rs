@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use longshore_api::ServiceError;
 use longshore_model::Scope;
-use longshore_model::records::{AccessKeyRecord, AccountRecord, GrantRecord, JoinTokenRecord};
+use longshore_model::records::{AccessKeyRecord, AccountRecord, GrantRecord, JoinTokenRecord, TaskStatus};
 use longshore_seams::{Random, Timestamp};
 use longshore_wire::{Credential, CredentialStore, Principal};
 
 use crate::changes::Change;
 use crate::engine::Engine;
 use crate::keyring::Keyring;
+use crate::role_sessions::{self, Opened};
 use crate::state::State;
 
 /// How long an agent's keys last. It renews them twice a day, which ends the old ones; so long may a machine be
@@ -79,15 +80,15 @@ pub struct Accounts {
     keyring: Arc<Keyring>,
 }
 
-const KEY_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const SECRET_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+pub(crate) const KEY_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+pub(crate) const SECRET_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn random_text(random: &dyn Random, alphabet: &[u8], length: usize) -> String {
+pub(crate) fn random_text(random: &dyn Random, alphabet: &[u8], length: usize) -> String {
     let pick = |_| char::from(alphabet[usize::try_from(random.below(alphabet.len() as u64)).unwrap_or(0)]);
     (0..length).map(pick).collect()
 }
 
-fn sha256_hex(text: &str) -> String {
+pub(crate) fn sha256_hex(text: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -416,13 +417,39 @@ pub fn root_keys<'a>(state: &'a State, account: &'a str) -> impl Iterator<Item =
     state.access_keys.values().filter(move |key| key.account == account && key.grant.is_none() && !is_session(key))
 }
 
+impl Accounts {
+    /// The key ring that seals their secrets.
+    #[must_use]
+    pub fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.clone()
+    }
+
+    /// The keys of a task's role: they end with the task.
+    fn role_session(&self, access_key_id: &str, token: &str) -> Option<Credential> {
+        let Opened { session, secret, expires_at } = role_sessions::open(&self.keyring, access_key_id, token)?;
+        let runs = self.engine.peek(|state| {
+            let cluster = state.scope(&session.scope).clusters.get(&session.cluster);
+            let task = cluster.and_then(|cluster| cluster.tasks.get(&session.task));
+            task.is_some_and(|task| task.last_status != TaskStatus::Stopped)
+        });
+        let principal = Principal::AssumedRole {
+            account: session.scope.account.clone(),
+            role: session.role_name().to_owned(),
+            session: session.task.to_string(),
+        };
+        let expires_at = Some(if runs { expires_at } else { Timestamp::default() });
+        Some(Credential { secret, session_token: Some(token.to_owned()), expires_at, principal })
+    }
+}
+
 impl CredentialStore for Accounts {
-    fn credential(&self, access_key_id: &str) -> Option<Credential> {
-        let (record, grant) = self.engine.peek(|state| {
+    fn credential(&self, access_key_id: &str, session_token: Option<&str>) -> Option<Credential> {
+        let known = self.engine.peek(|state| {
             let record = state.access_keys.get(access_key_id)?.clone();
             let grant = record.grant.as_ref().map(|grant| state.grants.get(grant).cloned());
             Some((record, grant))
-        })?;
+        });
+        let Some((record, grant)) = known else { return self.role_session(access_key_id, session_token?) };
         let principal = match grant {
             None => Principal::Root { account: record.account.clone() },
             Some(grant) => {

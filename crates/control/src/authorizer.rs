@@ -1,5 +1,6 @@
 //! Who may do what, until policies come: account roots everything in their account, agents what an
-//! agent needs, nobody else anything.
+//! agent needs, a task's role
+//! only to ask who it is, nobody else anything.
 
 use longshore_api::ServiceError;
 use longshore_wire::{AuthorizationRequest, Authorizer, Principal};
@@ -26,6 +27,9 @@ const AGENT_ACTIONS: &[&str] = &[
 /// Actions that need no signature: they carry a proof of their own.
 const ANONYMOUS_ACTIONS: &[&str] = &["longshore:JoinAgent"];
 
+/// What every principal may do, as with AWS.
+const EVERYBODYS_ACTION: &str = "sts:GetCallerIdentity";
+
 /// Decides by the kind of principal alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RootAuthorizer;
@@ -39,6 +43,10 @@ impl Authorizer for RootAuthorizer {
                 *account == context.account
                     && *region == context.region
                     && AGENT_ACTIONS.contains(&request.action.as_str())
+            }
+            // Until policies come a role allows nothing.
+            Principal::AssumedRole { account, .. } => {
+                *account == context.account && request.action == EVERYBODYS_ACTION
             }
             Principal::Anonymous => ANONYMOUS_ACTIONS.contains(&request.action.as_str()),
         };
@@ -103,6 +111,24 @@ mod tests {
         let expected = format!("User: {} is not authorized to perform: ecs:RunTask on resource: *", agent("").arn());
         assert!(refused.message.starts_with(&expected), "{refused}");
         assert!(decide(agent("eu-west-1"), "ecs:SubmitTaskStateChange").is_err());
+    }
+
+    #[test]
+    fn a_tasks_role_may_only_ask_who_it_is() {
+        let role = || Principal::AssumedRole {
+            account: "123456789012".to_owned(),
+            role: "app".to_owned(),
+            session: "t".to_owned(),
+        };
+        assert!(decide(role(), "sts:GetCallerIdentity").is_ok());
+        for action in ["ecs:ListClusters", "ecs:SubmitTaskStateChange", "logs:PutLogEvents", "longshore:JoinAgent"] {
+            let refused = decide(role(), action).unwrap_err();
+            assert_eq!(refused.code, "AccessDeniedException");
+            let expected = format!(
+                "User: arn:aws:sts::123456789012:assumed-role/app/t is not authorized to perform: {action} on resource: *"
+            );
+            assert!(refused.message.starts_with(&expected), "{refused}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use longshore_api::{Operation, ServiceError, ServiceModel, Value, sts};
 use longshore_seams::BoxFuture;
 use longshore_wire::{Output, Principal, RequestContext, Service};
 
-use crate::accounts::{Accounts, SESSION_LIFE};
+use crate::accounts::{Accounts, SESSION_LIFE, sha256_hex};
 
 /// The STS API: GetCallerIdentity and GetSessionToken.
 #[derive(Clone, Debug)]
@@ -17,6 +17,12 @@ pub struct StsService(
 
 fn denied(message: &str) -> ServiceError {
     ServiceError::client("AccessDenied", message).with_status(403)
+}
+
+/// The id of a role, always the same for its account and name: there are no roles yet that could have one.
+fn role_id(account: &str, role: &str) -> String {
+    let hex = sha256_hex(&format!("{account}/{role}"));
+    format!("AROA{}", hex[..17].to_ascii_uppercase())
 }
 
 impl Service for StsService {
@@ -54,6 +60,7 @@ impl sts::Sts for StsService {
         let user_id = match &context.principal {
             Principal::Root { account } => account.clone(),
             Principal::ContainerInstance { grant, .. } => format!("{}:{grant}", context.access_key_id),
+            Principal::AssumedRole { account, role, session } => format!("{}:{session}", role_id(account, role)),
             Principal::Anonymous => String::new(),
         };
         Ok(sts::GetCallerIdentityResponse {
@@ -129,7 +136,7 @@ mod tests {
         async fn call(&self, key: &str, input: sts::GetSessionTokenRequest) -> Result<sts::Credentials, ServiceError> {
             let context = RequestContext {
                 request_id: String::new(),
-                principal: self.accounts.credential(key).unwrap().principal,
+                principal: self.accounts.credential(key, None).unwrap().principal,
                 access_key_id: key.to_owned(),
                 account: ACCOUNT.to_owned(),
                 region: "us-east-1".to_owned(),
@@ -154,7 +161,7 @@ mod tests {
         for (seconds, life) in [(None, 3600), (Some(900), 900), (Some(129_600), 3600)] {
             let session = setting.session(seconds).await;
             assert_eq!(session.expiration, Some(setting.now().plus(Duration::from_secs(life))), "{seconds:?}");
-            let known = setting.accounts.credential(session.access_key_id.as_deref().unwrap()).unwrap();
+            let known = setting.accounts.credential(session.access_key_id.as_deref().unwrap(), None).unwrap();
             assert_eq!(known.principal, Principal::Root { account: ACCOUNT.to_owned() });
             assert_eq!((Some(known.secret), known.session_token), (session.secret_access_key, session.session_token));
             assert_eq!(known.expires_at, session.expiration);
@@ -184,6 +191,6 @@ mod tests {
         assert_eq!(setting.accounts.delete_key(ACCOUNT, &session).await.unwrap_err().code, "ResourceNotFoundException");
         setting.world.clock.advance(Duration::from_secs(900));
         setting.session(None).await;
-        assert!(setting.accounts.credential(&session).is_none());
+        assert!(setting.accounts.credential(&session, None).is_none());
     }
 }

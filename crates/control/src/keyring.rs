@@ -128,6 +128,15 @@ impl Keyring {
         LessSafeKey::new(UnboundKey::from(derived))
     }
 
+    /// 16 bytes that belong to `name`, always the same: of the first root key, which stays when others come.
+    #[must_use]
+    pub(crate) fn derive(&self, name: &str) -> [u8; 16] {
+        let root = self.keys.first().expect("a key ring has at least one key");
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &root.key);
+        let tag = aws_lc_rs::hmac::sign(&key, format!("longshore derived id 1\n{name}").as_bytes());
+        tag.as_ref()[..16].try_into().expect("the tag has 32 bytes")
+    }
+
     /// Seals `secret` under `name`, e.g. `access-key/AKIA…/secret`.
     #[must_use]
     pub fn seal(&self, name: &str, secret: &[u8], random: &dyn Random) -> Vec<u8> {

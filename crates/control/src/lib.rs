@@ -23,5 +23,6 @@ pub mod operations;
 pub mod pagination;
 pub mod quotas;
 pub mod reconcilers;
+mod role_sessions;
 pub mod service;
 pub mod state;

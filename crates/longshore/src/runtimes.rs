@@ -1,12 +1,15 @@
 //! Which container runtime a command means.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
+use longshore_net::{CREDENTIAL_PORT, NetworkConfig};
 use longshore_runtime::ContainerRuntime;
 use longshore_runtime::docker::{self, DockerRuntime};
 use longshore_runtime::oci::{OciOptions, OciRuntime};
-use longshore_seams::Seams;
+use longshore_seams::{BoxFuture, Seams};
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::cli::RuntimeChoice;
 use crate::datadir::DataDir;
@@ -86,8 +89,14 @@ pub async fn open(
     }
 }
 
+/// Makes the listener on which an agent's containers ask for credentials.
+pub type CredentialListener = BoxFuture<'static, std::io::Result<TcpListener>>;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 128;
+
 /// Opens the runtime for an agent: the choice is remembered, and what the first container would wait for is made
-/// meanwhile.
+/// meanwhile. With it comes what listens for containers that ask for credentials, where they can reach it.
 ///
 /// # Errors
 /// As [`open`]; the choice can't be written down.
@@ -96,11 +105,11 @@ pub async fn open_for_agent(
     dir: &DataDir,
     subnet: Option<&str>,
     seams: &Seams,
-) -> Result<Arc<dyn ContainerRuntime>, Failure> {
+) -> Result<(Arc<dyn ContainerRuntime>, Option<CredentialListener>), Failure> {
     let chosen = decide(choice, dir, seams).await;
     if chosen == RuntimeChoice::Docker {
         remember("docker", dir, seams)?;
-        return open(chosen, dir, subnet, seams).await;
+        return Ok((open(chosen, dir, subnet, seams).await?, None));
     }
     remember("oci", dir, seams)?;
     let runtime = oci(dir, subnet, seams).await?;
@@ -112,5 +121,20 @@ pub async fn open_for_agent(
         }
     };
     seams.spawner.spawn("container network", Box::pin(prepare));
-    Ok(runtime)
+    let (network, bridge) = (runtime.clone(), NetworkConfig::bridge_of(dir.id()));
+    let listener = Box::pin(async move {
+        let address = network.prepare_network().await.map_err(std::io::Error::other)?;
+        listen_on(&bridge, address)
+    });
+    Ok((runtime, Some(listener)))
+}
+
+/// Listens where containers that ask for credentials are led, for what comes in by `bridge` alone: each data directory has a bridge
+/// of its own. Besides its containers only the host itself gets there.
+fn listen_on(bridge: &str, address: Ipv4Addr) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind_device(Some(bridge.as_bytes()))?;
+    socket.bind((address, CREDENTIAL_PORT).into())?;
+    socket.listen(BACKLOG)
 }

@@ -119,6 +119,7 @@ impl Prepared {
         let history = history::History::open(&dir.server().join("history"), seams).map_err(|error| broken(&error))?;
         let functions = functions::open(args, seams)?;
         let ecs = EcsService::open_with(engine.clone(), history.clone(), Arc::new(NoSignals), functions);
+        ecs.gateway.issue_role_credentials(accounts.keyring());
         let (shutdown_sender, shutdown) = mpsc::channel(1);
         let admin = AdminService {
             engine: engine.clone(),

@@ -12,6 +12,7 @@ use longshore_control::engine::Engine;
 use longshore_control::operations::tasks::stop_every_task;
 use longshore_model::capacity_provider::CAPACITY_PROVIDER;
 use longshore_model::fargate::{LENDING, LENDS_ALSO, LENDS_ONLY};
+use longshore_runtime::ContainerRuntime;
 use longshore_runtime::memory::release_code;
 use longshore_seams::{Clock, Seams};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -23,7 +24,7 @@ use crate::cli::{AgentArgs, OutputFormat, RuntimeArgs, ServerArgs, UpArgs};
 use crate::datadir::DataDir;
 use crate::first_start::{Greeting, make_profile};
 use crate::output::{Failure, print_line};
-use crate::runtimes;
+use crate::runtimes::{self, CredentialListener};
 use crate::server::{ControlPlane, Prepared};
 
 /// How long tasks may take to stop when `longshore down` asks.
@@ -50,7 +51,7 @@ pub async fn up(args: &UpArgs, format: OutputFormat, seams: &Seams) -> Result<()
     let dir = DataDir::open(&args.server.data_dir.path(), &*seams.random)?;
     let subnet = args.runtime.subnet.as_deref();
     let runtime = runtimes::open_for_agent(args.runtime.runtime, &dir, subnet, seams);
-    let (runtime, plane) = tokio::try_join!(runtime, Prepared::open(&args.server, &dir, seams))?;
+    let ((runtime, listener), plane) = tokio::try_join!(runtime, Prepared::open(&args.server, &dir, seams))?;
     let plane = plane.begin().await?;
     let token = plane.accounts.create_join_token(&plane.scope, "default", Some(OWN_TOKEN_LIFE)).await;
     let (token, _) = token.map_err(|error| Failure::failed(error.to_string()))?;
@@ -62,8 +63,22 @@ pub async fn up(args: &UpArgs, format: OutputFormat, seams: &Seams) -> Result<()
     }
     let (url, ca_file) = (plane.local_url.clone(), args.server.tls_cert.clone());
     let network = HttpControlPlane::new(&url, &args.server.region, ca_file, seams)?;
-    let agent = Agent::new(config, runtime, Arc::new(network), seams.clone());
+    let agent = new_agent(config, runtime, listener, network, seams);
     serve(&args.server, plane, &dir, format, seams, Some(agent)).await
+}
+
+fn new_agent(
+    config: AgentConfig,
+    runtime: Arc<dyn ContainerRuntime>,
+    listener: Option<CredentialListener>,
+    network: HttpControlPlane,
+    seams: &Seams,
+) -> Agent {
+    let agent = Agent::new(config, runtime, Arc::new(network), seams.clone());
+    match listener {
+        Some(listener) => agent.with_credential_listener(listener),
+        None => agent,
+    }
 }
 
 /// Runs the control plane alone.
@@ -196,7 +211,8 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
             Failure::usage("this machine has not joined a control plane yet: give --join URL and --token TOKEN ('longshore token create' makes one)")
         })?,
     };
-    let runtime = runtimes::open_for_agent(args.runtime.runtime, &dir, args.runtime.subnet.as_deref(), seams).await?;
+    let subnet = args.runtime.subnet.as_deref();
+    let (runtime, listener) = runtimes::open_for_agent(args.runtime.runtime, &dir, subnet, seams).await?;
     let mut config = agent_config(&dir, &args.runtime, seams)?;
     config.attributes = attributes(&args.attributes)?;
     config.tags = args.tags.as_deref().map(tags).transpose()?.unwrap_or_default();
@@ -212,7 +228,7 @@ pub async fn agent(args: &AgentArgs, format: OutputFormat, seams: &Seams) -> Res
     // The region comes with the join; until then nothing is signed.
     let network = HttpControlPlane::new(&url, "us-east-1", args.ca_file.clone(), seams)?;
     std::fs::write(&joined, format!("{url}\n"))?;
-    let agent = Agent::new(config, runtime, Arc::new(network), seams.clone());
+    let agent = new_agent(config, runtime, listener, network, seams);
     seams.spawner.spawn("memory", Box::pin(stay_small(seams.clock.clone())));
     let mut registered = agent.registered();
     let announce = async move {

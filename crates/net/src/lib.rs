@@ -6,6 +6,8 @@
 //! What must be remembered (which address belongs to which container) is in the container's own
 //! record; [`Network::open`] is told and removes everything else.
 //!
+//! Containers that ask for credentials are led to their own bridge; who answers there is the agent's business.
+//!
 //! Invariants: every name in the kernel derives from the root id, so two data directories never
 //! meet; only [`nat`] knows nftables; nothing here knows what a container is.
 
@@ -15,7 +17,7 @@ mod network;
 mod rtnl;
 mod subnet;
 
-pub use nat::{PublishedPort, Transport};
+pub use nat::{CREDENTIAL_PORT, PublishedPort, Transport};
 pub use network::{Attachment, LinkCounters, Network, NetworkConfig, isolated_namespace, link_counters};
 pub use subnet::{Route, Subnet, choose_subnet, host_routes, overlapping_route};
 

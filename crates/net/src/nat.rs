@@ -57,6 +57,12 @@ pub struct PublishedPort {
 const ANY: &str = "ports";
 /// Ports published on one address: (address, protocol, port) → (address, port).
 const ONE: &str = "address_ports";
+/// Chain of the way to credentials.
+const CREDENTIALS: &str = "credentials";
+/// Where containers ask for credentials, on port 80.
+const CREDENTIAL_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+/// The port of their bridge's address that they are led to: the one which agents reserve for it.
+pub const CREDENTIAL_PORT: u16 = 51_679;
 /// Elements in one netlink datagram; far more were measured to pass.
 const BATCH: usize = 128;
 
@@ -89,9 +95,17 @@ impl Nat {
     pub(crate) async fn open(root_id: &str, bridge: &str, subnet: Subnet) -> NetResult<Self> {
         let nat = Self { table: table_of(root_id) };
         let connection = connect()?;
+        let mut credentials = false;
         let tables = connection.list_tables_in(FAMILY).await.map_err(failed("listing tables"))?;
         if !tables.iter().any(|table| table.name == nat.table) {
             nat.create(&connection, bridge, subnet).await?;
+        } else {
+            let chains =
+                connection.list_chains_in(nat.table.as_str(), FAMILY).await.map_err(failed("listing chains"))?;
+            credentials = chains.iter().any(|chain| chain.name == CREDENTIALS);
+        }
+        if !credentials {
+            nat.keep_credentials(&connection, bridge, subnet).await?;
         }
         accept_forwarding(&connection, bridge).await?;
         Ok(nat)
@@ -210,6 +224,35 @@ impl Nat {
             transaction = transaction.add_rule(rule);
         }
         transaction.commit(connection).await.map_err(failed("making the table"))
+    }
+
+    /// What containers ask of [`CREDENTIAL_ADDRESS`] stays on their own bridge, whatever ports of this host anybody
+    /// publishes: the first chain to translate a connection decides, so this one comes before all others.
+    async fn keep_credentials(&self, connection: &Connection, bridge: &str, subnet: Subnet) -> NetResult<()> {
+        const HTTP: u16 = 80;
+        let priority = Priority::Custom(Priority::DstNat.to_i32() - 10);
+        let chain = Chain::new(self.table.as_str(), CREDENTIALS).map_err(failed("naming a chain"))?;
+        let chain = chain.family(FAMILY).base(BaseChain::nat(NatHook::Prerouting, priority));
+        // NFTA_NAT_TYPE: destination; NFTA_NAT_FAMILY: IPv4; registers of the address and of the port.
+        let mut nat = Vec::new();
+        attribute_u32(&mut nat, 1, 1);
+        attribute_u32(&mut nat, 2, 2);
+        attribute_u32(&mut nat, 3, 8);
+        attribute_u32(&mut nat, 5, 9);
+        let exprs = [
+            name_is(MetaKey::IifName, bridge),
+            vec![load(DESTINATION, 4, Register::R0), compare(CmpOp::Eq, CREDENTIAL_ADDRESS.octets().to_vec())],
+            vec![Expr::Meta { dreg: Register::R0, key: MetaKey::L4Proto }],
+            vec![compare(CmpOp::Eq, vec![Transport::Tcp.number()])],
+            vec![Expr::Payload { dreg: Register::R0, base: PayloadBase::Transport, offset: 2, len: 2 }],
+            vec![compare(CmpOp::Eq, HTTP.to_be_bytes().to_vec())],
+            vec![Expr::Immediate { dreg: Register::Reg32_00, data: subnet.gateway().octets().to_vec() }],
+            vec![Expr::Immediate { dreg: Register::Reg32_01, data: CREDENTIAL_PORT.to_be_bytes().to_vec() }],
+            vec![Expr::Raw(RawExpr::new("nat", nat))],
+        ];
+        let rule = exprs.concat().into_iter().fold(Rule::new(&self.table, CREDENTIALS).family(FAMILY), Rule::then);
+        let transaction = connection.transaction().add_chain(chain).add_rule(rule);
+        transaction.commit(connection).await.map_err(failed("keeping the way to credentials"))
     }
 
     fn rules(&self, bridge: &str, subnet: Subnet) -> Vec<Rule> {

@@ -67,6 +67,12 @@ pub struct Authorization {
 }
 
 impl Authorization {
+    /// The session token that was sent along, not checked yet.
+    #[must_use]
+    pub fn session_token(&self) -> Option<&str> {
+        self.session_token.as_deref()
+    }
+
     /// Reads the signature from the `Authorization` header, else from the query string.
     ///
     /// # Errors

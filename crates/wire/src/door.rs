@@ -253,7 +253,7 @@ impl Door {
     }
 
     fn known(&self, authorization: Authorization, now: Timestamp) -> Result<(Authorization, Credential), VerifyError> {
-        let credential = self.rooms.credentials.credential(&authorization.access_key_id);
+        let credential = self.rooms.credentials.credential(&authorization.access_key_id, authorization.session_token());
         let known = credential.as_ref().map(|credential| Known {
             secret: &credential.secret,
             session_token: credential.session_token.as_deref(),

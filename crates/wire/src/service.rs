@@ -25,6 +25,15 @@ pub enum Principal {
         /// instance at its first registration.
         grant: String,
     },
+    /// A role that was assumed, e.g. by a task.
+    AssumedRole {
+        /// Twelve digits.
+        account: String,
+        /// The role's name, without its path.
+        role: String,
+        /// Name of the session; of a task its id.
+        session: String,
+    },
     /// Nobody: an operation that needs no signature.
     Anonymous,
 }
@@ -34,7 +43,9 @@ impl Principal {
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         match self {
-            Self::Root { account } | Self::ContainerInstance { account, .. } => Some(account),
+            Self::Root { account } | Self::ContainerInstance { account, .. } | Self::AssumedRole { account, .. } => {
+                Some(account)
+            }
             Self::Anonymous => None,
         }
     }
@@ -46,6 +57,9 @@ impl Principal {
             Self::Root { account } => format!("arn:aws:iam::{account}:root"),
             Self::ContainerInstance { account, grant, .. } => {
                 format!("arn:aws:sts::{account}:assumed-role/ecsInstanceRole/{grant}")
+            }
+            Self::AssumedRole { account, role, session } => {
+                format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
             }
             Self::Anonymous => "anonymous".to_owned(),
         }
@@ -73,8 +87,9 @@ impl Debug for Credential {
 
 /// Where access keys are looked up. Called on every request: must not block.
 pub trait CredentialStore: Send + Sync {
-    /// The key, when it exists and is active.
-    fn credential(&self, access_key_id: &str) -> Option<Credential>;
+    /// The key, when it exists and is active. Of a key that is kept nowhere the session token tells everything; of
+    /// any other it is only compared with what is known, by the caller.
+    fn credential(&self, access_key_id: &str, session_token: Option<&str>) -> Option<Credential>;
 }
 
 /// A verified request, as every operation sees it.

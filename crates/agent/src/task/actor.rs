@@ -20,6 +20,7 @@ use super::spec::{self, Settings};
 use crate::backoff::Backoff;
 use crate::config::PullBehavior;
 use crate::context::Context;
+use crate::endpoint::{RELATIVE_URI, relative_uri};
 use crate::engine::EngineMessage;
 use crate::journal::Journal;
 use crate::logs::{Prepared, Shipper};
@@ -308,6 +309,9 @@ impl Actor {
             }
         };
         let mut spec = settings.spec.clone();
+        if let Some(keys) = task.role_credentials.as_ref().filter(|_| self.context.task_roles) {
+            spec.environment.insert(RELATIVE_URI.to_owned(), relative_uri(&keys.credentials_id));
+        }
         let id = |name: &String| self.machine.index(name).map(|index| self.id_of(index));
         spec.links = settings.links.iter().filter_map(|(name, alias)| Some((id(name)?, alias.clone()))).collect();
         spec.volumes_from =

@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub sim: SimRuntime,
     pub plane: Arc<SimPlane>,
     pub config: AgentConfig,
+    /// Containers can ask for keys.
+    pub task_roles: bool,
     pub acs: Option<Peer>,
     pub registry: Arc<Registry>,
     pub result: Arc<std::sync::Mutex<Option<Result<(), AgentError>>>>,
@@ -58,6 +60,7 @@ impl World {
             clock,
             sim,
             config,
+            task_roles: false,
             acs: None,
             registry: Arc::default(),
             result: Arc::default(),
@@ -84,8 +87,11 @@ impl World {
     pub fn launch(&mut self) {
         let (shutdown, ends) = watch::channel(false);
         self.shutdown = shutdown;
-        let agent =
+        let mut agent =
             Agent::new(self.config.clone(), Arc::new(self.sim.clone()), self.plane.clone(), self.seamed.seams.clone());
+        if self.task_roles {
+            agent = agent.with_credential_listener(Box::pin(tokio::net::TcpListener::bind("127.0.0.1:0")));
+        }
         self.registry = agent.registry();
         self.result = Arc::default();
         let result = self.result.clone();

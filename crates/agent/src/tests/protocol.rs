@@ -194,6 +194,54 @@ async fn credentials_are_acknowledged_for_known_tasks_only() {
 }
 
 #[tokio::test]
+async fn every_container_of_a_task_with_a_role_is_told_where_its_keys_are_also_by_the_next_agent() {
+    for forget in [false, true] {
+        let mut world = World::new();
+        world.task_roles = true;
+        world.start().await;
+        let registered = world.plane.registrations().remove(0).attributes;
+        let offered = |name: &str| registered.iter().any(|attribute| attribute.name == name);
+        assert!(offered("com.amazonaws.ecs.capability.task-iam-role"));
+        assert!(!offered("com.amazonaws.ecs.capability.task-iam-role-network-host"));
+        let health = vec![(Duration::from_secs(60), Health::Healthy)];
+        world.sim.add_image("web", Program { health, ..Program::obeys() });
+        world.sim.add_image("side", Program::obeys());
+        world.sim.add_image("late", Program::obeys());
+        let late = after(container("late"), "web", "HEALTHY");
+        let keys = RoleCredentials {
+            credentials_id: "cid".into(),
+            secret_access_key: "hush".into(),
+            ..RoleCredentials::default()
+        };
+        let task =
+            Task { role_credentials: Some(keys), ..task("a", vec![checked(container("web")), sidecar("side"), late]) };
+        let message_id = world.send(vec![task.clone()]).await;
+        let heard = world.heard();
+        let acked = heard.iter().any(|message| {
+            matches!(message, FromAgent::IamRoleCredentialsAck(ack)
+                if ack.message_id == message_id && ack.credentials_id == "cid")
+        });
+        assert!(acked, "{heard:?}");
+        let uri = |world: &World, name: &str| {
+            let spec = world.sim.spec_of(&world.container(&task, name).id).unwrap();
+            assert!(!format!("{spec:?}").contains("hush"));
+            spec.environment.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").cloned()
+        };
+        for name in ["web", "side"] {
+            assert_eq!(uri(&world, name).as_deref(), Some("/v2/credentials/cid"), "{name}");
+        }
+        if forget {
+            world.kill_and_forget().await;
+        } else {
+            world.kill().await;
+        }
+        world.start().await;
+        world.reported(&task, RUNNING).await;
+        assert_eq!(uri(&world, "late").as_deref(), Some("/v2/credentials/cid"), "{forget}");
+    }
+}
+
+#[tokio::test]
 async fn updates_are_refused() {
     let mut world = World::connected().await;
     world.say(&FromServer::StageUpdate(UpdateMessage { message_id: "s".into(), ..Default::default() })).await;

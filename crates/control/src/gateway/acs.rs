@@ -10,8 +10,8 @@ use longshore_model::records::{
 };
 use longshore_model::{Id, task};
 use longshore_protocol::acs::{
-    AckRequest, FromAgent, FromServer, HeartbeatMessage, PayloadMessage, TaskIdentifier, TaskManifestMessage,
-    TaskStopVerificationAck, TaskStopVerificationMessage,
+    AckRequest, FromAgent, FromServer, HeartbeatMessage, IamRoleCredentialsMessage, PayloadMessage,
+    ROLE_TASK_APPLICATION, TaskIdentifier, TaskManifestMessage, TaskStopVerificationAck, TaskStopVerificationMessage,
 };
 use longshore_protocol::query::AcsQuery;
 use longshore_protocol::task::Task;
@@ -26,6 +26,7 @@ use super::Inner;
 use super::address::Address;
 use super::payload;
 use super::registry::{End, Mail, Mailbox};
+use super::roles::Roles;
 use crate::changes::Change;
 use crate::state::{ClusterState, InstanceState, ScopeState, State};
 
@@ -82,6 +83,7 @@ where
         told: BTreeMap::new(),
         in_flight: BTreeMap::new(),
         manifest: None,
+        roles: Roles::default(),
         next_number: 0,
         numbers_end: 0,
     };
@@ -133,6 +135,7 @@ struct Session<'a, S> {
     in_flight: BTreeMap<String, Vec<(Id, Delivery)>>,
     /// Message id of the latest manifest.
     manifest: Option<String>,
+    roles: Roles,
     next_number: i64,
     numbers_end: i64,
 }
@@ -141,6 +144,7 @@ struct Session<'a, S> {
 struct Work {
     /// Name of its cluster.
     cluster: String,
+    cluster_id: Id,
     task: Arc<TaskRecord>,
     definition: Option<Arc<TaskDefinitionRecord>>,
 }
@@ -149,7 +153,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     async fn run(&mut self, query: &AcsQuery, mailbox: &Mailbox) -> Result<std::convert::Infallible, Ended> {
         let tasks = self.connect(query).await?;
         self.send_manifest(&tasks).await?;
-        self.tell(tasks.into_iter().map(|(_, task)| (task.id, true)).collect()).await?;
+        let ids: Vec<Id> = tasks.iter().map(|(_, task)| task.id).collect();
+        self.tell(ids.iter().map(|id| (*id, true)).collect()).await?;
+        let needed = self.roles.resume(self.inner, ids.into_iter(), query.send_credentials);
+        self.send_credentials(needed).await?;
         let clock = self.inner.engine.seams().clock.clone();
         let mut beat = clock.sleep(HEARTBEAT_INTERVAL);
         let mut unanswered = false;
@@ -182,6 +189,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                     let message_id = self.inner.engine.seams().random.uuid();
                     self.send(&FromServer::Heartbeat(HeartbeatMessage { message_id, healthy: Some(true) })).await?;
                     unanswered = true;
+                    let due = self.roles.due(clock.now());
+                    self.send_credentials(due).await?;
                     beat = clock.sleep(HEARTBEAT_INTERVAL);
                 }
             }
@@ -315,17 +324,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         for work in stops {
             messages.push((work.task.id, Delivery::Stop, payload::stop(&address.scope, &work.cluster, &work.task)));
         }
-        for Work { cluster, task, definition } in starts {
+        for Work { cluster, cluster_id, task, definition } in starts {
             let Some(definition) = definition else {
                 tracing::error!(task = %task.id, family = task.family, "the task definition of a task is gone");
                 continue;
             };
-            let message = payload::start(&address.scope, cluster, task, definition, &instance);
+            let mut message = payload::start(&address.scope, cluster, task, definition, &instance);
+            message.role_credentials = self.roles.issue(self.inner, address, *cluster_id, task, definition);
             messages.push((task.id, Delivery::Start, message));
         }
         while !messages.is_empty() {
             let rest = messages.split_off(messages.len().min(PAYLOAD_TASKS));
             self.send_payload(std::mem::replace(&mut messages, rest)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends new keys to those of `tasks` that have a role.
+    async fn send_credentials(&mut self, tasks: Vec<Id>) -> Result<(), Ended> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let address = self.address;
+        let looked = self.inner.engine.read(|state| look_at(state, address, tasks.into_iter())).await;
+        let (_, found) = looked.ok_or(Ended::Gone)?;
+        for (id, work) in found {
+            let Some(definition) = &work.definition else { continue };
+            let keys = self.roles.issue(self.inner, address, work.cluster_id, &work.task, definition);
+            let Some(keys) = keys else { continue };
+            let message = IamRoleCredentialsMessage {
+                message_id: self.inner.engine.seams().random.uuid(),
+                task_arn: address.scope.task_arn(&work.cluster, id),
+                task_cluster_arn: address.scope.cluster_arn(&work.cluster),
+                role_type: ROLE_TASK_APPLICATION.to_owned(),
+                role_credentials: Some(keys),
+            };
+            self.send(&FromServer::IamRoleCredentials(message)).await?;
         }
         Ok(())
     }
@@ -362,7 +396,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             Ok(FromAgent::Ack(ack)) => self.take_ack(&ack).await?,
             Ok(FromAgent::TaskStopVerification(asked)) => self.verify(asked).await?,
             Ok(FromAgent::Nack(nack)) => tracing::warn!(reason = nack.reason, "an agent refused a message"),
-            Ok(FromAgent::HeartbeatAck(_) | FromAgent::IamRoleCredentialsAck(_)) => {}
+            Ok(FromAgent::IamRoleCredentialsAck(ack)) => self.roles.acknowledged(self.inner, &ack),
+            Ok(FromAgent::HeartbeatAck(_)) => {}
             Ok(FromAgent::Other { kind, .. }) => tracing::debug!(kind, "a message of an unknown type was dropped"),
             Err(error) => tracing::debug!(%error, "a frame was dropped"),
         }
@@ -444,8 +479,9 @@ fn look_at(state: &State, address: &Address, tasks: impl Iterator<Item = Id>) ->
         if task.last_status == TaskStatus::Stopped {
             continue;
         }
-        let (definition, cluster) = (records.definition_of(task).cloned(), cluster.record.name.clone());
-        found.insert(id, Work { cluster, task: task.clone(), definition });
+        let (definition, cluster_id) = (records.definition_of(task).cloned(), cluster.record.id);
+        let cluster = cluster.record.name.clone();
+        found.insert(id, Work { cluster, cluster_id, task: task.clone(), definition });
     }
     Some((instance.record.clone(), found))
 }

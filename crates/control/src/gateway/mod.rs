@@ -11,25 +11,27 @@ mod address;
 mod docker;
 mod payload;
 mod registry;
+mod roles;
 mod tcs;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use longshore_api::ServiceError;
 use longshore_model::Id;
 use longshore_model::records::{ContainerInstanceStatus, TaskStatus};
 use longshore_protocol::query::{AcsQuery, TcsQuery};
 use longshore_protocol::tcs::TaskMetric;
-use longshore_seams::BoxFuture;
+use longshore_seams::{BoxFuture, Timestamp};
 use longshore_wire::{RequestContext, Upgrade};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::changes::Change;
 use crate::engine::{CommitObserver, Engine};
+use crate::keyring::Keyring;
 use address::Address;
 use registry::{End, Registry};
 
@@ -46,6 +48,10 @@ struct Inner {
     engine: Engine,
     registry: Registry,
     metrics: Mutex<BTreeMap<Id, TaskMetric>>,
+    /// Seals the sessions of task roles; without it tasks get no keys.
+    keyring: OnceLock<Arc<Keyring>>,
+    /// When the keys of a task's role, which its agent has acknowledged, are to be renewed.
+    renewals: Mutex<BTreeMap<Id, Timestamp>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -56,10 +62,20 @@ impl Gateway {
     /// A gateway that hears of every commit of `engine`.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        let inner =
-            Arc::new(Inner { engine: engine.clone(), registry: Registry::default(), metrics: Mutex::default() });
+        let inner = Arc::new(Inner {
+            engine: engine.clone(),
+            registry: Registry::default(),
+            metrics: Mutex::default(),
+            keyring: OnceLock::new(),
+            renewals: Mutex::default(),
+        });
         engine.observe(Arc::new(Ears(Arc::downgrade(&inner))));
         Self { inner }
+    }
+
+    /// Gives tasks that have a role keys of it from now on, sealed by `keyring`; the first one stays.
+    pub fn issue_role_credentials(&self, keyring: Arc<Keyring>) {
+        self.inner.keyring.get_or_init(|| keyring);
     }
 
     /// The paths it serves, for the front door.
@@ -122,6 +138,7 @@ impl CommitObserver for Ears {
                     }
                     if task.last_status == TaskStatus::Stopped {
                         locked(&inner.metrics).remove(&task.id);
+                        locked(&inner.renewals).remove(&task.id);
                     }
                 }
                 Change::PutContainerInstance(_, record) if record.status == ContainerInstanceStatus::Inactive => {

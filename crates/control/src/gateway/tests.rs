@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use longshore_protocol::acs::{
-    AckRequest, FromAgent, FromServer, HeartbeatAckRequest, PayloadMessage, PayloadTask, TaskIdentifier,
-    TaskManifestMessage, TaskStopVerificationMessage,
+    AckRequest, FromAgent, FromServer, HeartbeatAckRequest, HeartbeatMessage, PayloadMessage, PayloadTask,
+    TaskIdentifier, TaskManifestMessage, TaskStopVerificationMessage,
 };
 use longshore_protocol::query::AcsQuery;
 use longshore_protocol::tcs::SignedFrame;
@@ -24,6 +24,9 @@ use crate::operations::testing_instances::id_of;
 use crate::reconcilers::{TaskDeadlines, TaskDeadlinesLimits, run_once};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+#[path = "tests_roles.rs"]
+mod roles;
 
 struct Agent {
     socket: WebSocketStream<DuplexStream>,
@@ -48,8 +51,12 @@ fn address(world: &World, instance: &Value) -> Address {
 impl Agent {
     /// Connects to ACS as the agent of `instance`.
     async fn connect(world: &World, instance: &Value) -> Self {
+        Self::connect_with(world, instance, query(instance)).await
+    }
+
+    async fn connect_with(world: &World, instance: &Value, query: AcsQuery) -> Self {
         let (here, there) = tokio::io::duplex(1 << 20);
-        let (inner, address, query) = (world.service.gateway.inner.clone(), address(world, instance), query(instance));
+        let (inner, address) = (world.service.gateway.inner.clone(), address(world, instance));
         let serve = async move { acs::serve(&inner, address, &query, there).await };
         world.engine().seams().spawner.spawn("acs", Box::pin(serve));
         Self { socket: WebSocketStream::from_raw_socket(here, Role::Client, None).await }

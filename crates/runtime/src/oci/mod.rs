@@ -182,13 +182,14 @@ impl OciRuntime {
         Ok(runtime)
     }
 
-    /// Makes the bridge and the spare namespaces now instead of with the first container.
+    /// Makes the bridge and the spare namespaces now instead of with the first container; answers the bridge's address.
     ///
     /// # Errors
     /// When the host uses the configured subnet, or the kernel refuses.
-    pub async fn prepare_network(&self) -> RuntimeResult<()> {
-        self.inner.network().await?.refill();
-        Ok(())
+    pub async fn prepare_network(&self) -> RuntimeResult<std::net::Ipv4Addr> {
+        let network = self.inner.network().await?;
+        network.refill();
+        Ok(network.subnet().gateway())
     }
 
     /// Makes an image named `name` of one layer from `files`.

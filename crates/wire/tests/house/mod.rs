@@ -151,7 +151,7 @@ impl Service for FakeSts {
 }
 
 impl CredentialStore for Seen {
-    fn credential(&self, access_key_id: &str) -> Option<Credential> {
+    fn credential(&self, access_key_id: &str, _session_token: Option<&str>) -> Option<Credential> {
         let credential = |session_token: Option<&str>, principal| Credential {
             secret: SECRET.into(),
             session_token: session_token.map(str::to_owned),
