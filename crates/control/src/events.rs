@@ -10,7 +10,9 @@ use std::sync::Arc;
 use longshore_api::ecs::{self, DeploymentRolloutState, ServiceEvent};
 use longshore_api::{iso8601, iso8601_millis, to_event_json, to_json_list};
 use longshore_model::container_instance::{Books, books, remaining};
-use longshore_model::records::{ContainerInstanceRecord, Detail, OutboxEvent, OutboxRecord, TaskRecord, TaskStatus};
+use longshore_model::records::{
+    ContainerInstanceRecord, ContainerInstanceStatus, Detail, OutboxEvent, OutboxRecord, TaskRecord, TaskStatus,
+};
 use longshore_model::service::{DeploymentRecord, ServiceDeploymentRecord, ServiceRecord};
 use longshore_model::{Id, Scope};
 use longshore_seams::{Random, Timestamp};
@@ -47,7 +49,9 @@ pub(crate) fn record(state: &State, changes: &mut Changes, now: Timestamp, rando
             }
             Change::AgentConnected(scope, cluster, id, connected) => {
                 let known = teller.instance(scope, *cluster, *id);
-                if known.is_some_and(|known| known.agent_connected() != *connected) {
+                // The end of an instance says that its agent is gone; the connection itself ends a little later.
+                let stands = |known: &&InstanceState| known.record.status != ContainerInstanceStatus::Inactive;
+                if known.filter(stands).is_some_and(|known| known.agent_connected() != *connected) {
                     touch(&mut instances, scope, *cluster, *id).connected = Some(*connected);
                 }
             }
@@ -166,7 +170,8 @@ impl<'a> Teller<'a> {
                 _ => left.take_with(&new.reservation, &gpus),
             }
         }
-        let connected = touched.connected.unwrap_or_else(|| known.is_some_and(InstanceState::agent_connected));
+        let connected = touched.connected.unwrap_or_else(|| known.is_some_and(InstanceState::agent_connected))
+            && record.status != ContainerInstanceStatus::Inactive;
         let changes = known.map_or(0, InstanceState::changes) + 1;
         // What is long and seldom changes is added when the event is delivered: see `complete`.
         let detail = ecs::ContainerInstance {

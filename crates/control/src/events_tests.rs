@@ -36,7 +36,7 @@ const ENVELOPE: [&str; 9] =
 const CONTAINER_INSTANCE: &str = "ECS Container Instance State Change";
 const TASK: &str = "ECS Task State Change";
 
-// spec: 19-039, 19-053, 19-055, 19-058, 19-060, 19-063
+// spec: 19-039, 19-053, 19-055, 19-060, 19-063
 #[tokio::test]
 async fn every_change_of_a_task_is_told_with_times_as_text() {
     let world = World::with_default_cluster().await;
@@ -64,6 +64,36 @@ async fn every_change_of_a_task_is_told_with_times_as_text() {
     assert_eq!(last["containers"][0]["exitCode"], 0);
 }
 
+// spec: 19-058
+#[tokio::test]
+async fn a_change_of_one_container_alone_is_told() {
+    let world = World::with_default_cluster().await;
+    world.instance(4000, 4000, &[]).await;
+    let container =
+        |name: &str, essential: bool| json!({"name": name, "image": "busybox", "memory": 10, "essential": essential});
+    let both = json!([container("main", true), container("side", false)]);
+    world.ok("RegisterTaskDefinition", json!({"family": "two", "containerDefinitions": both})).await;
+    let task = world.run("two").await["taskArn"].clone();
+    let runs = |name: &str| json!({"containerName": name, "status": "RUNNING", "runtimeId": name});
+    let running = json!({"task": task, "status": "RUNNING", "reason": "", "containers": [runs("main"), runs("side")]});
+    world.ok("SubmitTaskStateChange", running).await;
+    let before = of_type(&told(&world).await, TASK).len();
+    let ended = json!({"task": task, "containerName": "side", "status": "STOPPED", "exitCode": 0, "runtimeId": "side"});
+    world.ok("SubmitContainerStateChange", ended).await;
+    let events = told(&world).await;
+    let new = of_type(&events, TASK).split_off(before);
+    assert_eq!(new.len(), 1);
+    let detail = &new[0]["detail"];
+    let status = |name: &str| {
+        let containers = detail["containers"].as_array().unwrap();
+        containers.iter().find(|it| it["name"] == name).unwrap()["lastStatus"].clone()
+    };
+    assert_eq!(
+        (&detail["lastStatus"], status("main"), status("side")),
+        (&json!("RUNNING"), json!("RUNNING"), json!("STOPPED"))
+    );
+}
+
 // spec: 19-040
 #[tokio::test]
 async fn versions_count_up_and_are_those_of_describe() {
@@ -88,7 +118,11 @@ async fn versions_count_up_and_are_those_of_describe() {
 #[tokio::test]
 async fn a_container_instance_tells_of_its_resources_and_its_connection() {
     let world = World::with_default_cluster().await;
-    let instance = world.registered(4000, 4000, &[]).await;
+    let mut first = registration(4000, 4000, &[]);
+    first["versionInfo"] =
+        json!({"agentVersion": "1.98.0", "agentHash": "abcdef12", "dockerVersion": "DockerVersion: 29.0.0"});
+    let made = world.ok("RegisterContainerInstance", first).await;
+    let instance = made["containerInstance"]["containerInstanceArn"].clone();
     world.connect(&instance, true).await;
     world.family("web", 64, 32, json!({"portMappings": [{"containerPort": 80, "hostPort": 8080}]})).await;
     let task = world.run("web").await["taskArn"].clone();
@@ -107,6 +141,21 @@ async fn a_container_instance_tells_of_its_resources_and_its_connection() {
     assert_eq!(connected, [&json!(false), &json!(true), &json!(true), &json!(true), &json!(false)]);
     assert!(left(of_instance[2], "PORTS")["stringSetValue"].as_array().unwrap().contains(&json!("8080")));
     assert_eq!(keys(of_instance[2]), ENVELOPE);
+    assert!(of_instance.iter().all(|event| {
+        event["source"] == "aws.ecs" && event["version"] == "0" && event["resources"] == json!([instance])
+    }));
+    let mut versions = keys(&of_instance[2]["detail"]["versionInfo"]);
+    versions.sort_unstable();
+    assert_eq!(versions, ["agentHash", "agentVersion", "dockerVersion"]);
+    assert_eq!(of_instance[2]["detail"]["status"], "ACTIVE");
+    let registered = of_instance[2]["detail"]["registeredResources"].as_array().unwrap();
+    let mut kinds: Vec<_> =
+        registered.iter().map(|it| (it["name"].as_str().unwrap(), it["type"].as_str().unwrap())).collect();
+    kinds.sort_unstable();
+    let expected = [("CPU", "INTEGER"), ("MEMORY", "INTEGER"), ("PORTS", "STRINGSET"), ("PORTS_UDP", "STRINGSET")];
+    assert_eq!(kinds, expected);
+    let reserved = registered.iter().find(|it| it["name"] == "PORTS").unwrap()["stringSetValue"].as_array().unwrap();
+    assert!(["22", "2375", "2376", "51678"].iter().all(|port| reserved.contains(&json!(port))), "{reserved:?}");
     let mut detail = keys(&of_instance[2]["detail"]);
     detail.sort_unstable();
     let expected = [
@@ -139,7 +188,7 @@ async fn a_deregistration_tells_of_the_instance_and_of_its_tasks() {
     world.ok("DeregisterContainerInstance", request).await;
     let events = told(&world).await;
     let last = of_type(&events, CONTAINER_INSTANCE).last().copied().unwrap().clone();
-    assert_eq!(last["detail"]["status"], "INACTIVE");
+    assert_eq!((&last["detail"]["status"], &last["detail"]["agentConnected"]), (&json!("INACTIVE"), &json!(false)));
     assert_eq!(of_type(&events, TASK).last().unwrap()["detail"]["lastStatus"], "STOPPED");
 }
 
@@ -173,7 +222,8 @@ async fn a_service_tells_what_hinders_it_and_when_it_is_steady() {
     let rollout = of_type(&events, "ECS Deployment State Change");
     let names: Vec<&Value> = rollout.iter().map(|event| &event["detail"]["eventName"]).collect();
     assert_eq!(names, [&json!("SERVICE_DEPLOYMENT_IN_PROGRESS"), &json!("SERVICE_DEPLOYMENT_COMPLETED")]);
-    assert!(actions.iter().chain(&rollout).all(|event| event["resources"] == json!([service])));
+    let about = |event: &&&Value| event["resources"] == json!([service]) && event["source"] == "aws.ecs";
+    assert!(actions.iter().chain(&rollout).all(|event| about(&event)));
 }
 
 // spec: 19-048
@@ -219,7 +269,7 @@ async fn a_machine_that_was_stopped_tells_of_itself_and_of_each_task_that_it_los
     assert_eq!(of_instance.last().unwrap()["detail"]["remainingResources"][0]["integerValue"], 4000);
 }
 
-// spec: 19-061, 19-062
+// spec: 19-061, 19-062, 19-063
 #[tokio::test]
 async fn the_event_of_an_awsvpc_task_has_its_network_interface_and_its_containers() {
     let world = World::with_fargate().await;
@@ -260,6 +310,10 @@ async fn the_event_of_an_awsvpc_task_has_its_network_interface_and_its_container
         assert!(!detail[member].is_null(), "{member}: {detail}");
     }
     assert_eq!((&detail["cpu"], &detail["memory"]), (&json!("256"), &json!("512")));
+    let described = world.task(&task).await;
+    for member in ["connectivityAt", "createdAt", "pullStartedAt", "pullStoppedAt", "startedAt"] {
+        assert!(is_time(&detail[member]) && described[member].is_number(), "{member}: {detail}");
+    }
     let attachment = &detail["attachments"][0];
     assert_eq!((&attachment["type"], &attachment["status"]), (&json!("eni"), &json!("ATTACHED")));
     let details = attachment["details"].as_array().unwrap();

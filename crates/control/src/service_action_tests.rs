@@ -57,7 +57,7 @@ async fn what_the_service_scheduler_starts_and_stops_is_told_of_tasks_and_instan
     assert_eq!(of_task.iter().map(wanted).collect::<Vec<_>>(), ["RUNNING", "RUNNING", "STOPPED", "STOPPED"]);
 }
 
-// spec: 19-067, 03-095
+// spec: 19-067, 03-095, 19-076
 #[tokio::test]
 async fn a_steady_service_of_capacity_providers_names_them() {
     let world = World::with_fargate().await;

@@ -29,7 +29,7 @@ async fn refused(world: &World, own: Value) -> String {
     message
 }
 
-// spec: 15-018, 15-024, 15-027, 15-040, 15-029
+// spec: 15-040, 15-029
 #[tokio::test]
 async fn a_new_service_has_ecs_s_defaults_and_survives_a_restart() {
     let world = world().await;
@@ -46,6 +46,26 @@ async fn a_new_service_has_ecs_s_defaults_and_survives_a_restart() {
     let before = described(&world).await;
     let world = world.restarted().await;
     assert_eq!(described(&world).await, before);
+}
+
+// spec: 15-024, 15-027
+#[tokio::test]
+async fn a_service_names_its_definition_and_its_cluster_in_every_form() {
+    let world = world().await;
+    world.family("web", 20, 20, json!({"portMappings": [{"containerPort": 80}]})).await;
+    let of = |revision: u32| world.arn(&format!("task-definition/web:{revision}"));
+    for (number, (named, revision)) in
+        [("web".to_owned(), 2), ("web:1".to_owned(), 1), (of(1), 1)].into_iter().enumerate()
+    {
+        let made = create(&world, json!({"serviceName": format!("s{number}"), "taskDefinition": named})).await;
+        assert_eq!(made["taskDefinition"], of(revision), "{named}");
+    }
+    refused(&world, json!({"taskDefinition": null})).await;
+    world.ok("CreateCluster", json!({"clusterName": "other"})).await;
+    for (name, cluster) in [("a", "other".to_owned()), ("b", world.arn("cluster/other"))] {
+        let made = create(&world, json!({"serviceName": name, "cluster": cluster})).await;
+        assert_eq!(made["clusterArn"], world.arn("cluster/other"));
+    }
 }
 
 // spec: 15-005, 15-006
@@ -81,7 +101,7 @@ async fn a_service_without_load_balancers_can_have_a_health_check_grace_period()
     assert_eq!(described(&world).await["healthCheckGracePeriodSeconds"], 7);
 }
 
-// spec: 15-007, 15-008, 15-028, 15-030, 15-047, 15-051, 15-052, 15-056, 15-057, 15-058
+// spec: 15-007, 15-008, 15-028, 15-030, 15-047, 15-051, 15-052, 15-056, 15-057, 15-058, 15-018
 #[tokio::test]
 async fn combinations_that_ecs_refuses_are_refused() {
     let world = world().await;
@@ -151,7 +171,7 @@ async fn placement_is_checked_when_the_service_is_made() {
     create(&world, json!({"placementStrategy": vec![strategy; 5]})).await;
 }
 
-// spec: 15-029, 15-031
+// spec: 15-029, 15-031, 15-040
 #[tokio::test]
 async fn enumerations_are_checked_and_percentages_are_echoed() {
     let world = world().await;
@@ -160,6 +180,7 @@ async fn enumerations_are_checked_and_percentages_are_echoed() {
     refused(&world, json!({"propagateTags": "ALL"})).await;
     refused(&world, json!({"availabilityZoneRebalancing": "MAYBE"})).await;
     refused(&world, json!({"deploymentController": {"type": "SOMEBODY"}})).await;
+    refused(&world, json!({"deploymentController": {}})).await;
     let percents = json!({"maximumPercent": 175, "minimumHealthyPercent": 25});
     create(&world, json!({"deploymentConfiguration": percents})).await;
     let shown = described(&world).await["deploymentConfiguration"].clone();

@@ -171,18 +171,22 @@ async fn the_desired_count_of_the_service_scales_its_task_sets() {
         json!({"forceNewDeployment": true}),
         json!({"platformVersion": "LATEST"}),
         json!({"loadBalancers": []}),
+        json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}),
     ] {
         let mut input = json!({"service": "web"});
         input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
         assert_eq!(world.refused("UpdateService", input).await.0, "InvalidParameterException");
     }
+    world.ok("UpdateService", json!({"service": "web", "healthCheckGracePeriodSeconds": 30})).await;
 }
 
 // spec: 16-036, 16-039
 #[tokio::test]
 async fn the_service_shows_its_primary_task_set() {
     let world = world(1).await;
-    let (a, b) = (create(&world, 100.0, json!({})).await, create(&world, 0.0, json!({})).await);
+    world.family("web", 20, 20, json!({"portMappings": [{"containerPort": 80}]})).await;
+    let a = create(&world, 100.0, json!({"taskDefinition": "web:1"})).await;
+    let b = create(&world, 0.0, json!({"taskDefinition": "web:2"})).await;
     let before = service(&world).await;
     assert!(before.get("taskDefinition").is_none() && before.get("launchType").is_none(), "{before}");
     let promote = |set: &Value| named(json!({"primaryTaskSet": set["taskSetArn"]}));
@@ -197,6 +201,7 @@ async fn the_service_shows_its_primary_task_set() {
     world.ok("UpdateServicePrimaryTaskSet", promote(&b)).await;
     let statuses: Vec<Value> = described(&world).await.iter().map(|set| set["status"].clone()).collect();
     assert_eq!(statuses, ["ACTIVE", "PRIMARY"]);
+    assert_eq!(service(&world).await["taskDefinition"], world.arn("task-definition/web:2"));
 }
 
 // spec: 16-036

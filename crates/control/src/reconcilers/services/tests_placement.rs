@@ -29,7 +29,7 @@ async fn crowded(instance: (i64, i64), task: (i64, i64), container: Value, desir
     (service(&world).await, arn)
 }
 
-// spec: 24-020, 24-021, 24-024
+// spec: 24-020, 24-021, 24-024, 17-063
 #[tokio::test]
 async fn one_task_of_1000_cpu_units_or_mib_fits_on_an_instance_of_1024() {
     let (full, instance) = crowded((1024, 4096), (1000, 64), json!({}), 2).await;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::tests::{agents_act, create, reconcile, says, service, tasks, update, world};
 use super::{ServiceExpiry, ServiceExpiryLimits, ServiceScheduler, ServiceSchedulerLimits};
+use crate::events::tests::{of_type, told};
 use crate::operations::testing::World;
 use crate::reconcilers::{Reconcilers, run_once};
 
@@ -275,6 +276,7 @@ async fn a_broken_circuit_is_told_with_its_counts_and_the_way_back() {
     assert!(says(&service(&world).await, "rolling back to (deployment ecs-svc/"));
 }
 
+// spec: 31-035
 #[tokio::test]
 async fn a_circuit_breaker_without_rollback_stops_the_service_deployment() {
     let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}});
@@ -291,6 +293,10 @@ async fn a_circuit_breaker_without_rollback_stops_the_service_deployment() {
         (&json!("STOPPED"), &json!(3))
     );
     assert_eq!(tasks(&world).await.len(), 0);
+    assert_eq!(service(&world).await["deployments"][0]["rolloutState"], "FAILED");
+    let events = told(&world).await;
+    let names = of_type(&events, "ECS Deployment State Change");
+    assert_eq!(names.last().unwrap()["detail"]["eventName"], "SERVICE_DEPLOYMENT_FAILED");
 }
 
 #[tokio::test]
