@@ -24,6 +24,12 @@ fn failed(error: &longshore_runtime::RuntimeError) -> Failure {
 /// # Errors
 /// It can't run here: not root, no namespaces, an address overlap.
 pub async fn oci(dir: &DataDir, subnet: Option<&str>, seams: &Seams) -> Result<Arc<OciRuntime>, Failure> {
+    let options = oci_options(subnet)?;
+    let runtime = OciRuntime::open(dir.runtime(), dir.id(), options, seams.clone()).await;
+    Ok(Arc::new(runtime.map_err(|error| failed(&error))?))
+}
+
+fn oci_options(subnet: Option<&str>) -> Result<OciOptions, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::failed(
             "the embedded runtime needs root: run as root, or use Docker with --runtime docker",
@@ -32,9 +38,7 @@ pub async fn oci(dir: &DataDir, subnet: Option<&str>, seams: &Seams) -> Result<A
     let subnet = subnet.map(|text| {
         text.parse().map_err(|error: longshore_net::NetError| Failure::usage(format!("--subnet: {error}")))
     });
-    let options = OciOptions { subnet: subnet.transpose()?, ..OciOptions::new(std::env::current_exe()?) };
-    let runtime = OciRuntime::open(dir.runtime(), dir.id(), options, seams.clone()).await;
-    Ok(Arc::new(runtime.map_err(|error| failed(&error))?))
+    Ok(OciOptions { subnet: subnet.transpose()?, ..OciOptions::new(std::env::current_exe()?) })
 }
 
 async fn docker_at(socket: &Path, dir: &DataDir, seams: &Seams) -> Result<Arc<dyn ContainerRuntime>, Failure> {
@@ -66,6 +70,24 @@ fn remember(kind: &str, dir: &DataDir, seams: &Seams) -> Result<(), Failure> {
         return Ok(());
     }
     Ok(seams.disk.write_atomically(&path, kind.as_bytes())?)
+}
+
+/// The runtime that was chosen, for its images alone: an agent may be running containers with it meanwhile.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_images(
+    choice: RuntimeChoice,
+    dir: &DataDir,
+    seams: &Seams,
+) -> Result<Arc<dyn ContainerRuntime>, Failure> {
+    match decide(choice, dir, seams).await {
+        RuntimeChoice::Docker => open(RuntimeChoice::Docker, dir, None, seams).await,
+        RuntimeChoice::Oci | RuntimeChoice::Auto => {
+            let runtime = OciRuntime::visit(dir.runtime(), dir.id(), oci_options(None)?, seams.clone());
+            Ok(Arc::new(runtime.map_err(|error| failed(&error))?))
+        }
+    }
 }
 
 /// Opens the runtime that was chosen.

@@ -46,7 +46,7 @@ pub async fn image(command: &ImageCommand, format: OutputFormat, seams: &Seams) 
     match command {
         ImageCommand::Import { archive, name, demo, data_dir, runtime } => {
             let dir = directory(&data_dir.path(), seams)?;
-            let runtime = runtimes::open(runtime.runtime, &dir, None, seams).await?;
+            let runtime = runtimes::open_images(runtime.runtime, &dir, seams).await?;
             let made = if *demo { Some(demo::archive(dir.path())?) } else { None };
             let archive = match (&made, archive) {
                 (Some(made), _) => made.path(),
@@ -74,14 +74,14 @@ pub async fn image(command: &ImageCommand, format: OutputFormat, seams: &Seams) 
         }
         ImageCommand::List { data_dir, runtime } => {
             let dir = directory(&data_dir.path(), seams)?;
-            let images = runtimes::open(runtime.runtime, &dir, None, seams).await?.images().await;
+            let images = runtimes::open_images(runtime.runtime, &dir, seams).await?.images().await;
             let images = images.map_err(|error| failed(&error))?;
             let answer = json!({"images": images.iter().map(json_of).collect::<Vec<_>>()});
             output::print(format, &answer, |_| table(&images))
         }
         ImageCommand::Remove { reference, data_dir, runtime } => {
             let dir = directory(&data_dir.path(), seams)?;
-            let runtime = runtimes::open(runtime.runtime, &dir, None, seams).await?;
+            let runtime = runtimes::open_images(runtime.runtime, &dir, seams).await?;
             if runtime.image(reference).await.map_err(|error| failed(&error))?.is_none() {
                 return Err(Failure::not_found(format!(
                     "there is no image {reference}: 'longshore image list' shows those there are"

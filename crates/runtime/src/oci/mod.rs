@@ -144,6 +144,25 @@ impl OciRuntime {
     /// # Errors
     /// [`RuntimeError::Unavailable`] when the directory or the machine's cgroups cannot be used.
     pub async fn open(root: PathBuf, root_id: &str, options: OciOptions, seams: Seams) -> RuntimeResult<Self> {
+        let runtime = Self::visit(root, root_id, options, seams)?;
+        runtime.inner.adopt().await?;
+        runtime.inner.find_shims()?;
+        let images = runtime.inner.images.clone();
+        let sweep = tokio::task::spawn_blocking(move || {
+            if let Err(error) = images.sweep() {
+                tracing::warn!(%error, "could not sweep the image store");
+            }
+        });
+        drop(sweep);
+        Ok(runtime)
+    }
+
+    /// The runtime root in `root` for a look at its images, or a change of them, beside the process that runs
+    /// containers in it: nothing is taken over and nothing swept, for all that belongs to the other one.
+    ///
+    /// # Errors
+    /// As [`OciRuntime::open`].
+    pub fn visit(root: PathBuf, root_id: &str, options: OciOptions, seams: Seams) -> RuntimeResult<Self> {
         if !nix::unistd::geteuid().is_root() {
             return Err(RuntimeError::Unavailable("the embedded runtime must run as root".to_owned()));
         }
@@ -169,17 +188,7 @@ impl OciRuntime {
             watcher,
             seams,
         };
-        let runtime = Self { inner: Arc::new(inner) };
-        runtime.inner.adopt().await?;
-        runtime.inner.find_shims()?;
-        let images = runtime.inner.images.clone();
-        let sweep = tokio::task::spawn_blocking(move || {
-            if let Err(error) = images.sweep() {
-                tracing::warn!(%error, "could not sweep the image store");
-            }
-        });
-        drop(sweep);
-        Ok(runtime)
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Makes the bridge and the spare namespaces now instead of with the first container; answers the bridge's address.

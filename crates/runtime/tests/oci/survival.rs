@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use longshore_runtime::oci::{OciOptions, OciRuntime};
+use longshore_runtime::oci::{ImageConfig, OciOptions, OciRuntime};
 use longshore_runtime::{
     ContainerEventKind, ContainerRuntime, ContainerSpec, ContainerState, ContainerStatus, LogCursor, Mount,
     MountSource, NetworkMode, PortBinding,
@@ -285,4 +285,24 @@ fn processes_of(root: &Path) -> usize {
         (command.contains("\0shim\0") && command.contains(&*root)).then_some(())
     };
     std::fs::read_dir("/proc").unwrap().filter_map(of_root).count()
+}
+
+/// What is ready for the next containers, and what is half made, belongs to the process that runs them.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_comes_for_images_takes_nothing_over() {
+    let Some(world) = World::open().await else { return };
+    let answers = |state: &ContainerState| {
+        let port = state.ports[0].host_port;
+        wait_until("a container answers at its port", || get(port).is_ok_and(|answer| answer.contains("hello")));
+    };
+    answers(&world.start(&server("first")).await);
+    let made = world.runtime.create(&server("made")).await.unwrap();
+    let visitor = world.visit();
+    visitor.build_image("other", Vec::new(), ImageConfig::default()).await.unwrap();
+    assert_eq!(visitor.images().await.unwrap().len(), 2);
+    visitor.remove_image("other").await.unwrap();
+    answers(&world.runtime.start(&made).await.unwrap());
+    for number in 0..5 {
+        answers(&world.start(&server(&format!("later-{number}"))).await);
+    }
 }

@@ -53,6 +53,12 @@ impl World {
         open(self.dir.path(), &self.id).await
     }
 
+    /// The same root for its images alone, as another command sees it.
+    pub fn visit(&self) -> OciRuntime {
+        let root = self.dir.path().join("runtime");
+        OciRuntime::visit(root, &self.id, OciOptions::new(shim_exe()), Seams::system()).unwrap()
+    }
+
     async fn build_busybox(&self) {
         let busybox = std::fs::read(BUSYBOX).unwrap();
         let mut files = vec![
