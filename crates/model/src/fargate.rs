@@ -164,7 +164,6 @@ mod tests {
             ..TaskDefinition::default()
         };
         assert_eq!(platform_version(Some("1.3.0"), &meshed, false), Ok("1.3.0"));
-        assert!(platform_version(Some("1.2.0"), &meshed, false).is_err());
     }
 
     // spec: 30-004

@@ -202,6 +202,8 @@ mod tests {
         };
         assert_eq!(with(Some(50), Some(10)), (150, Some(10)));
         assert_eq!(with(Some(0), None), (100, None));
+        // Nothing said: Docker's own, twice the memory.
+        assert_eq!(with(None, None), (0, None));
         assert_eq!(with(None, Some(10)), (0, None));
     }
 

@@ -19,6 +19,9 @@ fn service(name: &str, desired: i64) -> Value {
 #[tokio::test]
 async fn clusters_of_an_account_and_region_have_a_quota() {
     assert_eq!(Quotas::default().clusters_per_account, 10_000);
+    assert_eq!(Quotas::default().container_instances_per_cluster, 5000);
+    assert_eq!(Quotas::default().services_per_cluster, 5000);
+    assert_eq!(Quotas::default().tasks_per_service, 5000);
     let world = world(&["clusters-per-account=2"]).await;
     world.ok("CreateCluster", json!({"clusterName": "second"})).await;
     world.ok("CreateCluster", json!({"clusterName": "second"})).await;
@@ -31,7 +34,6 @@ async fn clusters_of_an_account_and_region_have_a_quota() {
     world.ok("CreateCluster", json!({"clusterName": "third"})).await;
 }
 
-// spec: 22-002
 #[tokio::test]
 async fn container_instances_of_a_cluster_have_a_quota() {
     let world = world(&["container-instances-per-cluster=1"]).await;
@@ -46,7 +48,6 @@ async fn container_instances_of_a_cluster_have_a_quota() {
     world.registered(100, 100, &[]).await;
 }
 
-// spec: 22-003
 #[tokio::test]
 async fn services_of_a_cluster_have_a_quota() {
     let world = world(&["services-per-cluster=1"]).await;
@@ -57,7 +58,6 @@ async fn services_of_a_cluster_have_a_quota() {
     assert!(message.contains("services-per-cluster is 1"), "{message}");
 }
 
-// spec: 22-004
 #[tokio::test]
 async fn the_desired_count_of_a_service_has_a_quota() {
     let world = world(&["tasks-per-service=1000"]).await;
@@ -70,7 +70,7 @@ async fn the_desired_count_of_a_service_has_a_quota() {
     assert_eq!(world.refused("UpdateService", more).await.0, "InvalidParameterException");
 }
 
-// spec: 06-043, 15-048, 15-049, 22-014, 22-015
+// spec: 06-043, 15-048, 22-014, 22-015
 #[tokio::test]
 async fn a_network_configuration_has_up_to_16_subnets_and_5_security_groups() {
     let world = world(&[]).await;
@@ -105,7 +105,6 @@ async fn a_service_has_one_classic_load_balancer() {
     assert_eq!(world.refused("CreateService", service).await.0, "InvalidParameterException");
 }
 
-// spec: 22-012
 #[tokio::test]
 async fn a_task_definition_has_up_to_64_kib() {
     let world = world(&[]).await;
@@ -142,7 +141,7 @@ fn on_fargate(public: &str, own: Value) -> Value {
 
 const TASKS: &str = "You've reached the limit on the number of tasks you can run concurrently";
 
-// spec: 22-005, 31-049
+// spec: 31-049
 #[tokio::test]
 async fn tasks_on_fargate_have_a_quota_in_every_cluster_and_service() {
     let world = fargate(&["fargate-tasks=2"]).await;
@@ -169,7 +168,6 @@ async fn tasks_on_fargate_have_a_quota_in_every_cluster_and_service() {
     assert_eq!(listed["taskArns"].as_array().unwrap().len(), 1);
 }
 
-// spec: 22-006
 #[tokio::test]
 async fn tasks_on_fargate_spot_have_a_quota_of_their_own() {
     let world = fargate(&["fargate-spot-tasks=1", "fargate-tasks=1"]).await;
@@ -185,7 +183,6 @@ async fn tasks_on_fargate_spot_have_a_quota_of_their_own() {
     assert_eq!(world.ok("RunTask", run("FARGATE_SPOT")).await["tasks"], json!([]));
 }
 
-// spec: 22-007
 #[tokio::test]
 async fn public_addresses_of_fargate_tasks_have_a_quota() {
     let world = fargate(&["fargate-public-ips=1"]).await;

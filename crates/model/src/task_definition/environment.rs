@@ -40,7 +40,7 @@ pub(super) fn check(container: &ContainerDefinition, definition: &TaskDefinition
             return Err(setting("environment", container, why));
         }
     }
-    environment_files(container, limits)?;
+    environment_files(container, definition, limits)?;
     let secrets = list(&container.secrets);
     secret_list("secrets", secrets, container)?;
     for secret in secrets {
@@ -98,10 +98,13 @@ pub(super) fn secret_list(member: &str, secrets: &[Secret], container: &Containe
     Err(refuse(format!("Duplicate secret names found: {}. Each secret name must be unique.", duplicates.join(", "))))
 }
 
-fn environment_files(container: &ContainerDefinition, limits: &Limits) -> Check {
+/// The containers of a task definition share the limit (guide chapter 8).
+fn environment_files(container: &ContainerDefinition, definition: &TaskDefinition, limits: &Limits) -> Check {
     let files = list(&container.environment_files);
-    if files.len() > limits.environment_files {
-        let why = format!("{} files are more than {}", files.len(), limits.environment_files);
+    let all = list(&definition.container_definitions).iter().map(|each| list(&each.environment_files).len());
+    let all: usize = all.sum();
+    if all > limits.environment_files {
+        let why = format!("{all} files are more than {} of a task definition", limits.environment_files);
         return Err(setting("environmentFiles", container, why));
     }
     for file in files {

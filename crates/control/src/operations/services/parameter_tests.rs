@@ -85,7 +85,6 @@ async fn a_service_on_capacity_providers_with_a_network_is_accepted_and_answered
     assert_eq!((&made["networkConfiguration"], made.get("launchType")), (&network, None));
 }
 
-// spec: 15-063
 #[tokio::test]
 async fn a_token_makes_one_service_and_has_up_to_36_characters() {
     let world = world().await;

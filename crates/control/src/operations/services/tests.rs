@@ -221,7 +221,7 @@ async fn a_name_is_taken_unless_the_same_token_comes_again() {
     assert_eq!(refused(&world, json!({})).await, "Creation of service was not idempotent.");
 }
 
-// spec: 15-015, 15-089
+// spec: 15-089
 #[tokio::test]
 async fn a_new_definition_begins_a_deployment_and_a_new_count_does_not() {
     let world = world().await;

@@ -203,7 +203,7 @@ async fn there_are_fifteen_ulimits() {
     refused(&world, ulimit("foo")).await;
 }
 
-// spec: 05-154, 05-162, 24-029
+// spec: 05-162
 #[tokio::test]
 async fn sizes_of_ec2_tasks_decide_where_they_fit() {
     let world = World::with_default_cluster().await;
@@ -229,7 +229,6 @@ async fn sizes_of_ec2_tasks_decide_where_they_fit() {
     assert_eq!(reasons().await, json!([{"arn": instance, "reason": "RESOURCE:MEMORY"}]));
 }
 
-// spec: 05-160
 #[tokio::test]
 async fn fargate_has_no_other_sizes() {
     let world = World::new().await;

@@ -67,7 +67,6 @@ async fn a_strategy_names_only_associated_providers() {
     assert_eq!(task["capacityProviderName"], "FARGATE");
 }
 
-// spec: 03-033
 #[tokio::test]
 async fn a_strategy_has_up_to_twenty_providers() {
     let world = world().await;
@@ -79,7 +78,6 @@ async fn a_strategy_has_up_to_twenty_providers() {
     assert!(message.contains("at most 20"), "{message}");
 }
 
-// spec: 03-057
 #[tokio::test]
 async fn a_new_capacity_provider_is_answered_active_and_whole() {
     let world = World::new().await;

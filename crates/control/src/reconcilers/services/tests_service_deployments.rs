@@ -254,7 +254,6 @@ async fn the_first_service_deployment_has_nothing_to_roll_back_to() {
     assert!(message.contains(arn.as_str().unwrap()), "{message}");
 }
 
-// spec: 31-035
 #[tokio::test]
 async fn a_broken_circuit_is_told_with_its_counts_and_the_way_back() {
     let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": true}});
@@ -276,7 +275,6 @@ async fn a_broken_circuit_is_told_with_its_counts_and_the_way_back() {
     assert!(says(&service(&world).await, "rolling back to (deployment ecs-svc/"));
 }
 
-// spec: 31-035
 #[tokio::test]
 async fn a_circuit_breaker_without_rollback_stops_the_service_deployment() {
     let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}});

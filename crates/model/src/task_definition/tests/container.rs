@@ -146,6 +146,10 @@ fn environment_files_are_at_most_ten_env_objects() {
         ],
     );
     accepts_container(&base(), &[files(10)]);
+    let side = json!({"name": "side", "image": "busybox", "memory": 10, "environmentFiles": vec![file("arn:aws:s3:::bucket/b.env"); 5]});
+    let both = |count| and_container(with_container(base(), files(count)), side.clone());
+    registered(&both(5));
+    assert!(refusal(&both(6)).contains("11 files are more than 10"));
 }
 
 #[test]
@@ -261,7 +265,19 @@ fn ulimits_have_a_soft_limit_within_the_hard_one() {
 #[test]
 fn system_controls_are_those_of_the_containers_namespaces() {
     let control = |namespace: &str| json!({"systemControls": [{"namespace": namespace, "value": "1"}]});
-    let all = ["net.core.somaxconn", "kernel.shmmax", "kernel.msgmni", "fs.mqueue.msg_max"].map(control);
+    let all = [
+        "net.core.somaxconn",
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+        "fs.mqueue.msg_max",
+    ]
+    .map(control);
     accepts_container(&base(), &all);
     refuses_container(
         &base(),

@@ -92,7 +92,9 @@ fn a_dependency_on_the_router_is_start_or_healthy() {
         with_container(routed(json!({})), json!({"dependsOn": [{"containerName": "router", "condition": condition}]}))
     };
     registered(&on_router("START"));
-    refusal(&on_router("COMPLETE"));
+    for condition in ["COMPLETE", "SUCCESS"] {
+        assert!(!refusal(&on_router(condition)).is_empty(), "{condition}");
+    }
 }
 
 // spec: 07-049, 07-052
