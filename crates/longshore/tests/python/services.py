@@ -78,6 +78,7 @@ def created():
 
 def roll():
     definition = register()
+    assert described()["taskDefinition"] != definition
     service = ecs.update_service(service=SERVICE, taskDefinition=definition)["service"]
     assert [it["status"] for it in service["deployments"]] == ["PRIMARY", "ACTIVE"], service["deployments"]
     assert service["deployments"][0]["rolloutState"] == "IN_PROGRESS", service["deployments"]
@@ -90,17 +91,22 @@ def finish():
     assert len(running) == DESIRED, running
     assert {task["taskDefinitionArn"] for task in running} == {service["taskDefinition"]}, running
     assert all(task["lastStatus"] == "RUNNING" for task in running), running
-    for task in tasks("STOPPED"):
+    stopped = tasks("STOPPED")
+    assert stopped
+    for task in stopped:
         assert task["taskDefinitionArn"] != service["taskDefinition"], task
         assert task["stopCode"] == "ServiceSchedulerInitiated", task
         assert task["stoppedReason"].startswith("Scaling activity initiated by (deployment ecs-svc/"), task
 
 
 def scale():
+    running = [task["taskArn"] for task in tasks()]
     service = ecs.update_service(service=SERVICE, desiredCount=0)["service"]
     assert (service["desiredCount"], len(service["deployments"])) == (0, 1), service
     settled(0)
     assert tasks() == []
+    for task in ecs.describe_tasks(tasks=running)["tasks"]:
+        assert task["stoppedReason"].startswith("Scaling activity initiated by (deployment ecs-svc/"), task
 
 
 def delete():

@@ -239,6 +239,13 @@ async fn a_new_definition_begins_a_deployment_and_a_new_count_does_not() {
     assert_eq!(moved["taskDefinition"], world.arn("task-definition/web:2"));
     let forced = world.ok("UpdateService", json!({"service": "web", "forceNewDeployment": true})).await;
     assert_eq!(forced["service"]["deployments"].as_array().unwrap().len(), 3);
+    let own = json!({"maximumPercent": 150, "minimumHealthyPercent": 50});
+    let update = json!({"service": "web", "deploymentConfiguration": own, "healthCheckGracePeriodSeconds": 9});
+    let changed = world.ok("UpdateService", update).await["service"].clone();
+    let percents = &changed["deploymentConfiguration"];
+    assert_eq!((&percents["maximumPercent"], &percents["minimumHealthyPercent"]), (&json!(150), &json!(50)));
+    assert_eq!(changed["healthCheckGracePeriodSeconds"], 9);
+    assert_eq!(changed["deployments"].as_array().unwrap().len(), 3, "these begin no deployment");
 }
 
 // spec: 23-017, 15-016

@@ -291,7 +291,7 @@ async fn a_deleted_service_drains_and_is_still_described_when_inactive() {
     assert_eq!(tasks(&world).await.len(), 2);
 }
 
-// spec: 17-059, 17-060, 17-062, 17-064, 24-027
+// spec: 17-059, 17-060, 17-062, 24-027
 #[tokio::test]
 async fn tasks_that_never_run_are_started_less_and_less_often() {
     let (world, _) = world(1).await;

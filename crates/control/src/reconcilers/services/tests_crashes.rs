@@ -77,7 +77,6 @@ async fn tasks_that_end_as_soon_as_they_run_break_the_circuit() {
     assert_eq!(tasks(&world).await, before);
 }
 
-// spec: 17-064
 #[tokio::test]
 async fn tasks_that_ran_are_no_reason_to_wait_and_say_nothing_of_a_completed_deployment() {
     let (world, _) = world(1).await;

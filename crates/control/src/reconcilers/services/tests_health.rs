@@ -103,6 +103,12 @@ async fn a_task_with_a_health_check_and_a_load_balancer_needs_both_to_be_well() 
     world.clock.advance(Duration::from_secs(600));
     reconcile(&world, &said).await;
     assert_eq!(of_revision(&tasks(&world).await, &world, 2), 2, "the balancer alone is not enough");
+    for task in tasks(&world).await {
+        said.of(&task, TargetHealth::Healthy);
+    }
+    let new = |task: &&Value| task["taskDefinitionArn"] == world.arn("task-definition/web:3");
+    let unready = tasks(&world).await.iter().find(new).unwrap().clone();
+    said.of(&unready, TargetHealth::Initial);
     let records: Vec<_> = world.engine().peek(|state| {
         let cluster = state.scope(&world.scope()).active_cluster("default").unwrap();
         cluster.tasks.values().filter(|task| task.revision == 3).cloned().collect()
@@ -112,6 +118,9 @@ async fn a_task_with_a_health_check_and_a_load_balancer_needs_both_to_be_well() 
         let well = Arc::new(longshore_model::task::health(&record, &news).unwrap());
         world.change(|changes| changes.push(crate::changes::Change::PutTask(world.scope(), well))).await;
     }
+    reconcile(&world, &said).await;
+    assert_eq!(of_revision(&tasks(&world).await, &world, 2), 1, "the container alone is not enough");
+    said.of(&unready, TargetHealth::Healthy);
     reconcile(&world, &said).await;
     assert_eq!(of_revision(&tasks(&world).await, &world, 2), 0);
 }
@@ -160,6 +169,25 @@ async fn a_task_that_fails_its_load_balancer_is_replaced_after_the_grace_period(
     assert_eq!(stopped["stoppedReason"], "Task failed ELB health checks in (target-group arn:g)");
     let text = "(service web) (port 80) is unhealthy in (target-group arn:g) due to (reason Health checks failed).";
     assert!(says(&service(&world).await, text));
+    assert_eq!(tasks(&world).await.len(), 2);
+}
+
+// spec: 17-064
+#[tokio::test]
+async fn tasks_that_fail_their_load_balancer_do_not_throttle_the_service() {
+    let (world, said) = balanced(json!({"availabilityZoneRebalancing": "DISABLED"})).await;
+    for _ in 0..6 {
+        let bad = tasks(&world).await[0].clone();
+        said.of(&bad, TargetHealth::Unhealthy("Health checks failed".to_owned()));
+        for _ in 0..2 {
+            world.clock.advance(Duration::from_secs(10));
+            reconcile(&world, &said).await;
+            agents_act(&world).await;
+        }
+        reconcile(&world, &said).await;
+        assert_eq!(world.task(&bad["taskArn"]).await["lastStatus"], "STOPPED");
+    }
+    assert!(!says(&service(&world).await, "is unable to consistently start tasks successfully."));
     assert_eq!(tasks(&world).await.len(), 2);
 }
 

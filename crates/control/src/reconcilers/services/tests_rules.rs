@@ -165,7 +165,6 @@ async fn what_throttles_a_service_is_on_its_stopped_tasks_and_in_its_events() {
     }
 }
 
-// spec: 17-064
 #[tokio::test]
 async fn a_task_that_reached_running_is_replaced_at_once_however_often_it_exits() {
     let (world, _) = world(1).await;
