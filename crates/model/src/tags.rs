@@ -223,7 +223,6 @@ mod tests {
         (0..count).map(|number| tag(&format!("k{number}"), Some("v"))).collect()
     }
 
-    // spec: 18-004
     #[test]
     fn a_tag_without_a_value_has_the_empty_one() {
         let tags = on_creation(Some(&[tag("a", None), tag("b", Some(""))])).unwrap();

@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(host(&plain, Some(NetworkMode::None)).network_mode, "none");
     }
 
-    // spec: 10-072, 10-073, 31-016
+    // spec: 10-072, 10-073, 31-016, 10-074
     #[test]
     fn swap_is_counted_with_memory_and_swappiness_needs_it() {
         let with = |max_swap, swappiness| {

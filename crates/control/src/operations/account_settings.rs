@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(world.ok("DeleteAccountSetting", delete).await, expected("enabled", ANN));
     }
 
-    // spec: 09-007
+    // spec: 09-007, 09-008
     #[tokio::test]
     async fn a_caller_that_is_not_the_root_chooses_for_itself() {
         let mut world = World::new().await;
@@ -277,6 +277,9 @@ mod tests {
         assert_eq!(world.ok("PutAccountSetting", put).await["setting"]["principalArn"], ROLE);
         assert_eq!(effective(&world, "containerInsights", None).await, "enhanced");
         assert_eq!(effective(&world, "containerInsights", Some(ROOT)).await, "disabled");
+        // It may set what holds for all others, too.
+        world.ok("PutAccountSettingDefault", json!({"name": "awsvpcTrunking", "value": "enabled"})).await;
+        assert_eq!(effective(&world, "awsvpcTrunking", Some(ROOT)).await, "enabled");
     }
 
     // spec: 09-006

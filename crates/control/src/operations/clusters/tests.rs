@@ -9,7 +9,7 @@ async fn described(world: &World, name: &str, include: Value) -> Value {
     answer["clusters"][0].clone()
 }
 
-// spec: 03-060, 03-061, 19-089, 23-011
+// spec: 03-061, 19-089, 23-011
 #[tokio::test]
 async fn a_new_cluster_is_active_and_empty() {
     let world = World::new().await;

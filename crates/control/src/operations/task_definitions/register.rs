@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::service::scope_of;
 
 /// Most revisions of a family, deleted ones included (guide chapter 22).
-const MAX_REVISIONS: u32 = 1_000_000;
+pub(super) const MAX_REVISIONS: u32 = 1_000_000;
 
 /// Checks the constraints that the API model declares on a definition. ECS refuses them as it refuses
 /// everything else that is wrong with a definition, and not as other operations do.

@@ -1,10 +1,13 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_model::Scope;
-use longshore_model::records::TaskStatus;
+use longshore_model::records::{FamilyRecord, TaskStatus};
 use serde_json::{Value, json};
 
+use super::register::MAX_REVISIONS;
 use super::{Reference, finish_deletions, resolve_active};
+use crate::changes::Change;
 use crate::operations::testing::{ACCOUNT, REGION, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -109,6 +112,11 @@ async fn a_revision_number_is_never_given_twice() {
     world = world.restarted().await;
     assert_eq!(register(&world, "web").await, 5);
     assert_eq!(register(&world, "other").await, 1);
+    let last = FamilyRecord { family: "other".to_owned(), last_revision: MAX_REVISIONS - 1 };
+    world.change(|changes| changes.push(Change::PutFamily(world.scope(), Arc::new(last)))).await;
+    assert_eq!(register(&world, "other").await, 1_000_000);
+    let refused = world.refused("RegisterTaskDefinition", definition("other")).await;
+    assert_eq!(refused.0, "LimitExceededException");
 }
 
 #[tokio::test]

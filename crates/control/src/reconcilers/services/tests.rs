@@ -463,6 +463,8 @@ async fn a_service_goes_on_with_a_revision_that_was_deregistered() {
     assert!(now.iter().all(|task| task["taskDefinitionArn"] == arn));
     let again = json!({"service": "web", "taskDefinition": arn});
     assert_eq!(world.refused("UpdateService", again).await.1, "TaskDefinition is inactive");
+    let new = json!({"serviceName": "new", "taskDefinition": arn, "desiredCount": 1});
+    assert_eq!(world.refused("CreateService", new).await.1, "TaskDefinition is inactive");
 }
 
 // spec: 14-117

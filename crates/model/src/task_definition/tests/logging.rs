@@ -92,6 +92,9 @@ fn a_dependency_on_the_router_is_start_or_healthy() {
         with_container(routed(json!({})), json!({"dependsOn": [{"containerName": "router", "condition": condition}]}))
     };
     registered(&on_router("START"));
+    let checked = routed(json!({"healthCheck": {"command": ["CMD", "true"]}}));
+    let healthy = json!({"dependsOn": [{"containerName": "router", "condition": "HEALTHY"}]});
+    registered(&with_container(checked, healthy));
     for condition in ["COMPLETE", "SUCCESS"] {
         assert!(!refusal(&on_router(condition)).is_empty(), "{condition}");
     }
