@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -177,6 +178,32 @@ fn process(marker: &str) -> u32 {
     })
 }
 
+/// The nearest control group around a process that limits `controller`, and its limit.
+fn limit(groups: &str, controller: &str) -> (PathBuf, String) {
+    let of = |line: &str| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?.to_owned(), fields.next()?.trim_start_matches('/').to_owned());
+        controllers.split(',').any(|it| it == controller).then(|| (Path::new("/sys/fs/cgroup").join(controller), path))
+    };
+    let unified = || {
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+        (PathBuf::from("/sys/fs/cgroup"), path.to_owned())
+    };
+    let (root, path) = groups.lines().find_map(of).unwrap_or_else(unified);
+    let files = match controller {
+        "cpu" => ["cpu.max", "cpu.cfs_quota_us"],
+        _ => ["memory.max", "memory.limit_in_bytes"],
+    };
+    // Version 1 writes "none" as -1, or as more than there can be.
+    let limits = |text: &str| !text.starts_with("max") && !text.starts_with('-') && text.len() < 16;
+    let found = Path::new(&path).ancestors().find_map(|group| {
+        let read = |file: &&str| std::fs::read_to_string(root.join(group).join(file)).ok();
+        let text = files.iter().find_map(read)?.trim().to_owned();
+        limits(&text).then(|| (group.to_owned(), text))
+    });
+    found.unwrap_or_else(|| panic!("{controller} is not limited: {groups}"))
+}
+
 // spec: 01-004, 02-002
 #[test]
 fn fargate_tasks_share_neither_namespaces_nor_limits_nor_addresses() {
@@ -191,11 +218,9 @@ fn fargate_tasks_share_neither_namespaces_nor_limits_nor_addresses() {
         let namespace = |kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
         let namespaces = ["net", "pid", "ipc", "mnt", "uts"].map(namespace);
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-        let limited = |controller: &str| {
-            let line = groups.lines().find(|line| line.contains(controller)).unwrap_or(&groups);
-            line.to_owned()
-        };
-        let limits = [limited(":cpu"), limited(":memory")];
+        let limits = [limit(&groups, "cpu"), limit(&groups, "memory")];
+        let amounts = [limits[0].1.as_str(), limits[1].1.as_str()];
+        assert!(["25000 100000", "25000"].contains(&amounts[0]) && amounts[1] == "536870912", "{limits:?}");
         let address = task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"].clone();
         assert!(address.is_string(), "{task}");
         seen.push((namespaces, limits, address));
