@@ -245,7 +245,6 @@ async fn an_upgraded_agent_tells_of_its_version() {
     assert_eq!(last["versionInfo"]["agentVersion"], "1.99.0");
 }
 
-// spec: 19-045, 19-057
 #[tokio::test]
 async fn a_machine_that_was_stopped_tells_of_itself_and_of_each_task_that_it_lost() {
     let world = World::with_default_cluster().await;

@@ -248,6 +248,42 @@ async fn a_new_definition_begins_a_deployment_and_a_new_count_does_not() {
     assert_eq!(changed["deployments"].as_array().unwrap().len(), 3, "these begin no deployment");
 }
 
+// spec: 15-089
+#[tokio::test]
+async fn an_update_of_one_setting_is_shown() {
+    let world = World::with_fargate().await;
+    let network = |subnet: &str| {
+        let own = json!({"subnets": [subnet], "securityGroups": [], "assignPublicIp": "DISABLED"});
+        json!({ "awsvpcConfiguration": own })
+    };
+    let strategy = |provider: &str| json!([{"capacityProvider": provider, "weight": 1, "base": 0}]);
+    create(
+        &world,
+        json!({"capacityProviderStrategy": strategy("FARGATE"), "networkConfiguration": network("subnet-1")}),
+    )
+    .await;
+    world.fargate_family("web", "512", "1024").await;
+    let arn = world.arn("task-definition/web:2");
+    for (member, value) in [
+        ("taskDefinition", json!(arn)),
+        ("platformVersion", json!("1.4.0")),
+        ("desiredCount", json!(3)),
+        ("networkConfiguration", network("subnet-2")),
+        ("healthCheckGracePeriodSeconds", json!(9)),
+        ("capacityProviderStrategy", strategy("FARGATE_SPOT")),
+    ] {
+        let before = described(&world).await;
+        assert_ne!(before[member], value, "{member}");
+        let forced = member == "capacityProviderStrategy";
+        world.ok("UpdateService", json!({"service": "web", member: value, "forceNewDeployment": forced})).await;
+        assert_eq!(described(&world).await[member], value, "{member}");
+    }
+    let percents = json!({"maximumPercent": 150, "minimumHealthyPercent": 50});
+    world.ok("UpdateService", json!({"service": "web", "deploymentConfiguration": percents})).await;
+    let shown = described(&world).await["deploymentConfiguration"].clone();
+    assert_eq!((&shown["maximumPercent"], &shown["minimumHealthyPercent"]), (&json!(150), &json!(50)));
+}
+
 // spec: 23-017, 15-016
 #[tokio::test]
 async fn a_service_that_wants_tasks_is_deleted_only_by_force() {
@@ -307,7 +343,43 @@ async fn an_external_service_needs_a_name_only() {
     let made =
         world.ok("CreateService", json!({"serviceName": "ext", "deploymentController": {"type": "EXTERNAL"}})).await;
     assert_eq!((&made["service"]["deployments"], &made["service"]["taskSets"]), (&json!([]), &json!([])));
-    refused(&world, json!({"deploymentController": {"type": "EXTERNAL"}})).await;
+    let external = |own: Value| {
+        let mut input = json!({"serviceName": "all", "deploymentController": {"type": "EXTERNAL"}});
+        input.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        input
+    };
+    for own in [
+        json!({"taskDefinition": "web"}),
+        json!({"launchType": "EC2"}),
+        json!({"capacityProviderStrategy": [{"capacityProvider": "FARGATE"}]}),
+        json!({"platformVersion": "LATEST"}),
+        json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}),
+        json!({"loadBalancers": [{"targetGroupArn": "arn:g", "containerName": "main", "containerPort": 80}]}),
+        json!({"serviceRegistries": [{"registryArn": "arn:r"}]}),
+        json!({"schedulingStrategy": "DAEMON"}),
+    ] {
+        assert_eq!(world.refused("CreateService", external(own)).await.0, "InvalidParameterException");
+    }
+    let optional = json!({
+        "cluster": "default", "desiredCount": 2, "schedulingStrategy": "REPLICA", "enableECSManagedTags": true,
+        "tags": [{"key": "a", "value": "1"}], "propagateTags": "TASK_DEFINITION", "healthCheckGracePeriodSeconds": 5,
+        "placementConstraints": [{"type": "distinctInstance"}],
+        "placementStrategy": [{"type": "spread", "field": "instanceId"}],
+        "deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
+    });
+    let made = world.ok("CreateService", external(optional.clone())).await["service"].clone();
+    for member in [
+        "desiredCount",
+        "schedulingStrategy",
+        "enableECSManagedTags",
+        "tags",
+        "propagateTags",
+        "healthCheckGracePeriodSeconds",
+        "placementConstraints",
+        "placementStrategy",
+    ] {
+        assert_eq!(made[member], optional[member], "{member}");
+    }
 }
 
 // spec: 15-044

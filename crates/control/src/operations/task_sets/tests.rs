@@ -79,6 +79,38 @@ async fn a_task_set_is_answered_as_it_was_asked_for() {
     assert_eq!(described(&world).await[0]["id"], made["id"]);
 }
 
+// spec: 16-043
+#[tokio::test]
+async fn a_task_set_answers_its_network_its_balancers_and_its_registries() {
+    let world = world(1).await;
+    world.fargate_family("far", "256", "512").await;
+    let main = json!({"name": "main", "image": "busybox", "portMappings": [{"containerPort": 80}]});
+    let definition = json!({
+        "family": "far", "containerDefinitions": [main], "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+        "requiresCompatibilities": ["FARGATE"],
+    });
+    world.ok("RegisterTaskDefinition", definition).await;
+    let balancers = json!([{"targetGroupArn": "arn:g", "containerName": "main", "containerPort": 80}]);
+    let vpc = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"], "assignPublicIp": "ENABLED"}});
+    let own = json!({
+        "taskDefinition": "far:2", "launchType": "FARGATE", "loadBalancers": balancers, "networkConfiguration": vpc,
+        "clientToken": "once",
+    });
+    let made = create(&world, 50.0, own.clone()).await;
+    assert_eq!(made["taskDefinition"], world.arn("task-definition/far:2"));
+    for (member, value) in [
+        ("launchType", json!("FARGATE")),
+        ("loadBalancers", balancers),
+        ("networkConfiguration", vpc),
+        ("platformVersion", json!("1.4.0")),
+    ] {
+        assert_eq!(made[member], value, "{member}");
+    }
+    assert_eq!(described(&world).await, std::slice::from_ref(&made));
+    assert_eq!(create(&world, 50.0, own).await["id"], made["id"]);
+    assert_eq!(described(&world).await.len(), 1);
+}
+
 // spec: 16-043, 16-044
 #[tokio::test]
 async fn what_no_task_set_may_be_is_refused() {
@@ -295,6 +327,35 @@ async fn a_code_deploy_service_begins_with_one_primary_task_set() {
     );
     let scaled = world.ok("UpdateService", json!({"service": "blue", "desiredCount": 3})).await;
     assert_eq!(scaled["service"]["taskSets"][0]["computedDesiredCount"], 3);
+}
+
+// spec: 15-034
+#[tokio::test]
+async fn the_percentages_of_somebody_elses_deployments_are_the_defaults_and_bound_what_leaves_a_draining_instance() {
+    let world = world(1).await;
+    let percents = json!({"maximumPercent": 150, "minimumHealthyPercent": 0});
+    let input = json!({
+        "serviceName": "ext", "deploymentController": {"type": "EXTERNAL"}, "deploymentConfiguration": percents,
+    });
+    let shown = world.ok("CreateService", input).await["service"]["deploymentConfiguration"].clone();
+    assert_eq!((&shown["maximumPercent"], &shown["minimumHealthyPercent"]), (&json!(200), &json!(100)));
+    world.ok("UpdateService", json!({"service": "web", "desiredCount": 2})).await;
+    let set = create(&world, 100.0, json!({})).await;
+    reconcile(&world).await;
+    agents_act(&world).await;
+    reconcile(&world).await;
+    let instance = world.ok("ListContainerInstances", json!({})).await["containerInstanceArns"][0].clone();
+    let other = world.instance(1000, 1000, &[]).await;
+    world.ok("UpdateContainerInstancesState", json!({"containerInstances": [instance], "status": "DRAINING"})).await;
+    world.clock.advance(Duration::from_secs(60));
+    reconcile(&world).await;
+    assert_eq!(tasks(&world, &set).await, 4, "twice as many as wanted, and none of them stops");
+    agents_act(&world).await;
+    world.clock.advance(Duration::from_secs(60));
+    reconcile(&world).await;
+    assert_eq!(tasks(&world, &set).await, 2);
+    let left = world.ok("ListTasks", json!({"containerInstance": other})).await["taskArns"].clone();
+    assert_eq!(left.as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

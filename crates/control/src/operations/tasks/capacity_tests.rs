@@ -57,7 +57,7 @@ fn providers(answer: &Value) -> Vec<&str> {
     tasks.iter().map(|task| task["capacityProviderName"].as_str().unwrap_or("none")).collect()
 }
 
-// spec: 02-001, 02-048, 03-026, 14-008
+// spec: 02-001, 03-026, 14-008
 #[tokio::test]
 async fn a_fargate_task_runs_on_a_lent_machine_that_nobody_sees() {
     let world = World::with_fargate().await;

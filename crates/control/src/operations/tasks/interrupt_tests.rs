@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::capacity_tests::network;
 use super::interrupt_fargate_tasks;
+use crate::events::tests::told;
 use crate::operations::testing::{World, detail};
 use crate::reconcilers::{ServiceScheduler, ServiceSchedulerLimits, TaskDeadlines, TaskDeadlinesLimits, run_once};
 
@@ -172,7 +173,7 @@ async fn a_service_replaces_an_interrupted_task_on_fargate_spot_as_soon_as_there
     assert_eq!(world.task(&replaced[0]).await["capacityProviderName"], "FARGATE_SPOT");
 }
 
-// spec: 02-045, 14-114, 14-116
+// spec: 02-045, 14-116
 #[tokio::test]
 async fn a_retired_task_is_stopped_on_its_date_and_replaced_when_a_service_wants_it() {
     let world = World::with_fargate().await;
@@ -189,6 +190,10 @@ async fn a_retired_task_is_stopped_on_its_date_and_replaced_when_a_service_wants
     world.meet_deadlines().await;
     for task in [&alone, &served] {
         assert_eq!(world.task(task).await["stoppedReason"], MAINTENANCE);
+        let events = told(&world).await;
+        let last = events.iter().rfind(|event| event["resources"] == json!([task])).unwrap();
+        let detail = &last["detail"];
+        assert_eq!((&detail["desiredStatus"], &detail["stoppedReason"]), (&json!("STOPPED"), &json!(MAINTENANCE)));
         world.report(task, "STOPPED", Some(143)).await;
     }
     world.schedule_services().await;
@@ -265,6 +270,11 @@ async fn what_came_with_1_3_0_and_1_2_0_runs_on_no_older_version() {
         ("secrets", "1.2.0", json!({"secrets": [{"name": "S", "valueFrom": secret}]})),
         ("timeouts", "1.2.0", json!({"startTimeout": 10, "stopTimeout": 10})),
         ("splunk", "1.2.0", json!({"logConfiguration": {"logDriver": "splunk"}})),
+        (
+            "options",
+            "1.2.0",
+            json!({"logConfiguration": {"logDriver": "splunk", "secretOptions": [{"name": "splunk-token", "valueFrom": secret}]}}),
+        ),
         ("private", "1.1.0", json!({"repositoryCredentials": {"credentialsParameter": secret}})),
     ] {
         world.register_on_fargate(family, own).await;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use longshore_api::ecs::LoadBalancer;
+use longshore_api::ecs::{HealthStatus, LoadBalancer};
 use longshore_model::Scope;
 use longshore_model::records::TaskRecord;
 use serde_json::{Value, json};
@@ -66,6 +66,20 @@ async fn newest(world: &World) -> Value {
     answer["serviceDeployments"][0].clone()
 }
 
+/// The health checks of the containers of these tasks find this; answers how many tasks they are.
+async fn check_finds(world: &World, status: HealthStatus, of: impl Fn(&TaskRecord) -> bool) -> usize {
+    let records: Vec<_> = world.engine().peek(|state| {
+        let cluster = state.scope(&world.scope()).active_cluster("default").unwrap();
+        cluster.tasks.values().filter(|task| of(task)).cloned().collect()
+    });
+    for record in &records {
+        let news = [("main".to_owned(), status.clone())].into();
+        let found = Arc::new(longshore_model::task::health(record, &news).unwrap());
+        world.change(|changes| changes.push(crate::changes::Change::PutTask(world.scope(), found))).await;
+    }
+    records.len()
+}
+
 fn of_revision(tasks: &[Value], world: &World, revision: u32) -> usize {
     tasks.iter().filter(|it| it["taskDefinitionArn"] == world.arn(&format!("task-definition/web:{revision}"))).count()
 }
@@ -104,23 +118,15 @@ async fn a_task_with_a_health_check_and_a_load_balancer_needs_both_to_be_well() 
     reconcile(&world, &said).await;
     assert_eq!(of_revision(&tasks(&world).await, &world, 2), 2, "the balancer alone is not enough");
     for task in tasks(&world).await {
+        said.of(&task, TargetHealth::Initial);
+    }
+    check_finds(&world, HealthStatus::Healthy, |task| task.revision == 3).await;
+    reconcile(&world, &said).await;
+    assert_eq!(of_revision(&tasks(&world).await, &world, 2), 2, "the container alone is not enough");
+    for task in tasks(&world).await {
         said.of(&task, TargetHealth::Healthy);
     }
-    let new = |task: &&Value| task["taskDefinitionArn"] == world.arn("task-definition/web:3");
-    let unready = tasks(&world).await.iter().find(new).unwrap().clone();
-    said.of(&unready, TargetHealth::Initial);
-    let records: Vec<_> = world.engine().peek(|state| {
-        let cluster = state.scope(&world.scope()).active_cluster("default").unwrap();
-        cluster.tasks.values().filter(|task| task.revision == 3).cloned().collect()
-    });
-    for record in records {
-        let news = [("main".to_owned(), longshore_api::ecs::HealthStatus::Healthy)].into();
-        let well = Arc::new(longshore_model::task::health(&record, &news).unwrap());
-        world.change(|changes| changes.push(crate::changes::Change::PutTask(world.scope(), well))).await;
-    }
-    reconcile(&world, &said).await;
-    assert_eq!(of_revision(&tasks(&world).await, &world, 2), 1, "the container alone is not enough");
-    said.of(&unready, TargetHealth::Healthy);
+    world.clock.advance(Duration::from_secs(10));
     reconcile(&world, &said).await;
     assert_eq!(of_revision(&tasks(&world).await, &world, 2), 0);
 }
@@ -172,23 +178,72 @@ async fn a_task_that_fails_its_load_balancer_is_replaced_after_the_grace_period(
     assert_eq!(tasks(&world).await.len(), 2);
 }
 
+// spec: 15-051
+#[tokio::test]
+async fn a_container_that_fails_its_check_is_replaced_after_the_grace_period() {
+    for grace in [json!(60), json!(null)] {
+        let (world, _) = world(1).await;
+        world.family("web", 1, 4, json!({"healthCheck": {"command": ["CMD", "true"]}})).await;
+        create(&world, json!({"desiredCount": 1, "healthCheckGracePeriodSeconds": grace})).await;
+        let said = Arc::new(Said::default());
+        reconcile(&world, &said).await;
+        agents_act(&world).await;
+        let sick = tasks(&world).await[0]["taskArn"].clone();
+        check_finds(&world, HealthStatus::Unhealthy, |_| true).await;
+        if grace == 60 {
+            world.clock.advance(Duration::from_secs(59));
+            reconcile(&world, &said).await;
+            assert_eq!(world.task(&sick).await["desiredStatus"], "RUNNING");
+            world.clock.advance(Duration::from_secs(1));
+        }
+        reconcile(&world, &said).await;
+        assert_eq!(world.task(&sick).await["stoppedReason"], "Task failed container health checks", "{grace}");
+    }
+}
+
 // spec: 17-064
 #[tokio::test]
-async fn tasks_that_fail_their_load_balancer_do_not_throttle_the_service() {
-    let (world, said) = balanced(json!({"availabilityZoneRebalancing": "DISABLED"})).await;
-    for _ in 0..6 {
+async fn tasks_that_fail_their_load_balancer_are_no_reason_to_wait() {
+    let (world, said) = balanced(json!({"desiredCount": 1, "availabilityZoneRebalancing": "DISABLED"})).await;
+    let unhealthy = TargetHealth::Unhealthy("Health checks failed".to_owned());
+    for _ in 0..5 {
         let bad = tasks(&world).await[0].clone();
-        said.of(&bad, TargetHealth::Unhealthy("Health checks failed".to_owned()));
-        for _ in 0..2 {
-            world.clock.advance(Duration::from_secs(10));
+        said.of(&bad, unhealthy.clone());
+        for _ in 0..3 {
+            world.clock.advance(Duration::from_secs(1));
             reconcile(&world, &said).await;
             agents_act(&world).await;
         }
-        reconcile(&world, &said).await;
-        assert_eq!(world.task(&bad["taskArn"]).await["lastStatus"], "STOPPED");
+        let ended = world.task(&bad["taskArn"]).await;
+        assert_eq!(ended["stoppedReason"], "Task failed ELB health checks in (target-group arn:g)");
+        assert_eq!(tasks(&world).await.len(), 1, "its successor is there without a pause");
     }
-    assert!(!says(&service(&world).await, "is unable to consistently start tasks successfully."));
-    assert_eq!(tasks(&world).await.len(), 2);
+    assert!(!says(&service(&world).await, "unable to consistently start tasks"));
+}
+
+#[tokio::test]
+async fn failed_health_checks_count_for_the_circuit_breaker() {
+    let (world, said) = balanced(json!({})).await;
+    let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": true}});
+    for task in tasks(&world).await {
+        said.of(&task, TargetHealth::Healthy);
+    }
+    *said.otherwise.lock().unwrap() = Some(TargetHealth::Unhealthy("Health checks failed".to_owned()));
+    world.family("web", 50, 64, json!({"portMappings": [{"containerPort": 80}]})).await;
+    update(&world, json!({"taskDefinition": "web", "deploymentConfiguration": breaker})).await;
+    for _ in 0..10 {
+        world.clock.advance(Duration::from_secs(1));
+        reconcile(&world, &said).await;
+        agents_act(&world).await;
+    }
+    let done = newest(&world).await;
+    assert_eq!(
+        (&done["status"], &done["deploymentCircuitBreaker"]["status"]),
+        (&json!("ROLLBACK_SUCCESSFUL"), &json!("TRIGGERED")),
+        "{done}"
+    );
+    let left = tasks(&world).await;
+    assert_eq!((of_revision(&left, &world, 2), left.len()), (2, 2));
 }
 
 #[tokio::test]
@@ -242,16 +297,7 @@ async fn a_standalone_task_goes_on_whatever_its_health() {
     let alone = world.run("web").await["taskArn"].clone();
     world.report(&alone, "RUNNING", None).await;
     agents_act(&world).await;
-    let records: Vec<_> = world.engine().peek(|state| {
-        let cluster = state.scope(&world.scope()).active_cluster("default").unwrap();
-        cluster.tasks.values().cloned().collect()
-    });
-    assert_eq!(records.len(), 2);
-    for record in records {
-        let news = [("main".to_owned(), longshore_api::ecs::HealthStatus::Unhealthy)].into();
-        let sick = Arc::new(longshore_model::task::health(&record, &news).unwrap());
-        world.change(|changes| changes.push(crate::changes::Change::PutTask(world.scope(), sick))).await;
-    }
+    assert_eq!(check_finds(&world, HealthStatus::Unhealthy, |_| true).await, 2);
     let served = tasks(&world).await[0]["taskArn"].clone();
     reconcile(&world, &said).await;
     assert_eq!(world.task(&alone).await["desiredStatus"], "RUNNING");
