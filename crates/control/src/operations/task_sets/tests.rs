@@ -91,10 +91,11 @@ async fn a_task_set_answers_its_network_its_balancers_and_its_registries() {
     });
     world.ok("RegisterTaskDefinition", definition).await;
     let balancers = json!([{"targetGroupArn": "arn:g", "containerName": "main", "containerPort": 80}]);
+    let registries = json!([{"registryArn": "arn:aws:servicediscovery:eu-west-1:123456789012:service/srv-1"}]);
     let vpc = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"], "assignPublicIp": "ENABLED"}});
     let own = json!({
         "taskDefinition": "far:2", "launchType": "FARGATE", "loadBalancers": balancers, "networkConfiguration": vpc,
-        "clientToken": "once",
+        "serviceRegistries": registries, "clientToken": "once",
     });
     let made = create(&world, 50.0, own.clone()).await;
     assert_eq!(made["taskDefinition"], world.arn("task-definition/far:2"));
@@ -102,11 +103,13 @@ async fn a_task_set_answers_its_network_its_balancers_and_its_registries() {
         ("launchType", json!("FARGATE")),
         ("loadBalancers", balancers),
         ("networkConfiguration", vpc),
+        ("serviceRegistries", registries),
         ("platformVersion", json!("1.4.0")),
     ] {
         assert_eq!(made[member], value, "{member}");
     }
-    assert_eq!(described(&world).await, std::slice::from_ref(&made));
+    let shown = world.ok("DescribeTaskSets", named(json!({"include": ["TAGS"]}))).await;
+    assert_eq!(shown["taskSets"], json!([made]));
     assert_eq!(create(&world, 50.0, own).await["id"], made["id"]);
     assert_eq!(described(&world).await.len(), 1);
 }
