@@ -108,6 +108,20 @@ fn exits_while_away(runtime: &'static str) {
     assert_eq!(stopped["containers"][0]["exitCode"], 9, "{stopped}");
     assert_eq!(stopped["stopCode"], "EssentialContainerExited");
     assert_eq!(stopped["containers"][0]["runtimeId"], running["containers"][0]["runtimeId"]);
+    let told = |kind: &str| {
+        let text = longshore.longshore_ok(&["--output", "json", "events", "--type", kind]);
+        text.lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap())
+    };
+    let of_task = wait_for("the event of the task", || {
+        told("task").filter(|event| event["resources"] == json!([task]) && event["detail"]["lastStatus"] == "STOPPED")
+    });
+    assert_eq!(of_task["detail"]["containers"][0]["exitCode"], 9);
+    wait_for("the event of the instance that has its resources back", || {
+        told("container-instance").filter(|event| {
+            let detail = &event["detail"];
+            detail["agentConnected"] == true && detail["remainingResources"] == detail["registeredResources"]
+        })
+    });
     let id = task.rsplit('/').next().unwrap();
     let shown = wait_for("the last words", || {
         let shown = longshore.longshore_ok(&["logs", id]);
@@ -124,11 +138,13 @@ fn processes_with(text: &str) -> bool {
         .any(|line| line.starts_with("sh -c") && line.contains(text))
 }
 
+// spec: 19-045, 19-057
 #[test]
 fn an_exit_while_everything_is_down_is_told_afterwards_on_the_embedded_runtime() {
     exits_while_away("oci");
 }
 
+// spec: 19-045, 19-057
 #[test]
 fn an_exit_while_everything_is_down_is_told_afterwards_on_docker() {
     exits_while_away("docker");
