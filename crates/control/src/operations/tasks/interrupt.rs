@@ -68,6 +68,12 @@ impl Interruption {
         }
     }
 
+    /// Whether the task is as an interruption like this one leaves it.
+    fn has_taken(&self, task: &TaskRecord) -> bool {
+        task.stop_code == Some(ecs::TaskStopCode::TerminationNotice)
+            || (self.at.is_some() && task.retires_at == self.at)
+    }
+
     /// The task as it becomes; `None` when nothing changes.
     fn apply(&self, task: &TaskRecord, now: Timestamp) -> Option<TaskRecord> {
         let cause = match self.kind {
@@ -128,7 +134,8 @@ pub async fn interrupt_fargate_tasks(
                     let found = records.cluster_of_task(*id).and_then(|cluster| cluster.tasks.get(id));
                     let Some(task) = found else { continue };
                     let concerned = interruption.obstacle(task).is_none();
-                    if concerned || again {
+                    // Something else may have stopped it since it was chosen: then it was not this that did.
+                    if concerned || (again && interruption.has_taken(task)) {
                         arns.extend(arn(records, scope, *id));
                     }
                     if let Some(task) = interruption.apply(task, now).filter(|_| concerned) {
